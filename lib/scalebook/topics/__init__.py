@@ -1,0 +1,1 @@
+"""Algorithms of single chapters that need tests of their own."""
