@@ -1,0 +1,57 @@
+"""Shared by all tests: the built site, a browser, and a loud word when there is none."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests/browser imports the helpers beside this file too
+
+from browsing import chromium  # noqa: E402
+from scalebook.browser import find  # noqa: E402
+from scalebook.paths import build_dir  # noqa: E402
+
+HTML = build_dir() / "html"
+REQUIRED = "SCALEBOOK_REQUIRE_BROWSER"
+_skipped: list[str] = []
+
+
+def built_pages() -> list[str]:
+    """Return the pages of the built site by their path below its folder; one made-up name where there is no site."""
+    found = [path.relative_to(HTML).as_posix() for path in HTML.rglob("*.html") if "_static" not in path.parts]
+    return sorted(found) or ["no site has been built"]
+
+
+@pytest.fixture(scope="session")
+def html() -> Path:
+    """The folder of the built site."""
+    if not (HTML / "index.html").is_file():
+        pytest.fail(f"There is no site in {HTML}. `make test` builds it first; by hand: scalebook build")
+    return HTML
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator:
+    """A running Chromium, one for the tests of a file (two at once would disturb each other)."""
+    with chromium() as program:
+        yield program
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip browser tests where there is no browser, or fail them where one is required."""
+    if item.get_closest_marker("browser") is None or find() is not None:
+        return
+    if os.environ.get(REQUIRED) == "1":
+        pytest.fail(f"No Chromium found and {REQUIRED}=1. Install one: playwright install chromium", pytrace=False)
+    _skipped.append(item.nodeid)
+    pytest.skip("no Chromium here")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many browser tests nobody ran."""
+    if _skipped:
+        terminalreporter.section("NO BROWSER", red=True, bold=True)
+        terminalreporter.line(f"{len(_skipped)} browser tests were skipped: nobody has looked at these pages.")
+        terminalreporter.line("Install a Chromium (playwright install chromium) or set CHROME, and run the tests again.")
