@@ -13,3 +13,16 @@ class UserError(ScalebookError):
 
 class MeasurementError(ScalebookError):
     """A measurement cannot be judged: missing, not a number, infinite, or an interval the wrong way round."""
+
+
+def explain(error: Exception) -> str:
+    """Return what to tell a reader about any error: ours as they are, the system's with file and reason, the rest."""
+    if isinstance(error, ScalebookError):
+        return str(error)
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror or error}. Free space or fix the permissions there, then run it again."
+    return (
+        f"Something nobody foresaw: {type(error).__name__}: {error}. Nothing of yours is lost. Set SCALEBOOK_DEBUG=1 to "
+        "see where it happened, and please report it."
+    )
