@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from scalebook.errors import ScalebookError, UserError, explain
+from scalebook.suite.command import suite
 
 app = typer.Typer(
     help="How Things Scale: run the book's chapters, judge their claims, build the site.",
