@@ -116,7 +116,7 @@ def main() -> None:
     cost["refit"] *= RESAMPLES / parts
     total = cost["search"] + cost["bootstrap"]
     print(
-        f"CPU seconds, one thread, median of {TURNS} turns; scipy's scaled up from {parts}, {parts // 4}, {parts} a turn"
+        f"CPU seconds, one thread, median of {TURNS} turns; scipy's scaled up from {parts}, {parts // 4}, {parts} each"
     )
     print(f"optimum    {found.loss:.9e}, scipy's best {lowest:.9e}; {found.starts}")
     print(
@@ -126,9 +126,8 @@ def main() -> None:
     print(
         f"fitter     {cost['search']:.2f} for {len(starts)} starts, {cost['bootstrap']:.2f} for {RESAMPLES} resamples"
     )
-    print(
-        f"scipy      {cost['exact']:.0f} for the starts with exact gradients, {cost['differences']:.0f} with differences"
-    )
+    print(f"scipy      {cost['exact']:.0f} for the starts with exact gradients,")
+    print(f"           {cost['differences']:.0f} for the starts with finite differences,")
     print(f"           {cost['refit']:.0f} for the resamples with exact gradients")
     print(f"ratio      {(cost['exact'] + cost['refit']) / total:.0f} where scipy has exact gradients throughout")
     print(

@@ -1,17 +1,15 @@
 """Shared by all tests: the built site, a browser, and a loud word when there is none."""
 
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # tests/browser imports the helpers beside this file too
 
-from browsing import chromium  # noqa: E402
-from scalebook.browser import find  # noqa: E402
-from scalebook.paths import build_dir  # noqa: E402
+from browsing import chromium
+from scalebook.browser import find
+from scalebook.paths import build_dir
 
 HTML = build_dir() / "html"
 REQUIRED = "SCALEBOOK_REQUIRE_BROWSER"
@@ -54,4 +52,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if _skipped:
         terminalreporter.section("NO BROWSER", red=True, bold=True)
         terminalreporter.line(f"{len(_skipped)} browser tests were skipped: nobody has looked at these pages.")
-        terminalreporter.line("Install a Chromium (playwright install chromium) or set CHROME, and run the tests again.")
+        terminalreporter.line(
+            "Install a Chromium (playwright install chromium) or set CHROME, and run the tests again."
+        )

@@ -77,9 +77,13 @@
   addEventListener("hashchange", openTarget);
   openTarget();
 
-  // on paper nothing can be unfolded and nothing is loaded later; the ledger would fill two hundred pages and stays folded
+  // on paper nothing can be unfolded, nothing is loaded later and the ground is white; the ledger, 374 folds, stays folded
+  let ground = "";
   addEventListener("beforeprint", () => {
-    for (const fold of document.querySelectorAll(".bd-article details:not(.sb-ledger details)")) fold.open = true;
+    ground = document.documentElement.dataset.theme;
+    document.documentElement.dataset.theme = "light";
+    for (const fold of document.querySelectorAll(".sb-card details, .sb-outcomes")) fold.open = true;
     for (const picture of document.images) picture.loading = "eager";
   });
+  addEventListener("afterprint", () => { document.documentElement.dataset.theme = ground; });
 })();

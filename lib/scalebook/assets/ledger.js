@@ -13,7 +13,7 @@
     year: (a, b) => b.year - a.year || a.place - b.place,
     id: (a, b) => (a.id < b.id ? -1 : 1),
   };
-  let sorted = "";
+  let sorted = "", noting = 0;
 
   function apply() {
     const wanted = Object.fromEntries(named.map(name => [name, fields[name].value]));
@@ -31,6 +31,11 @@
       body.append(...[...rows].sort(orders[sorted]).map(item => item.row));
     }
     fields.count.value = shown === rows.length ? `${shown} claims` : `${shown} of ${rows.length} claims`;
+    clearTimeout(noting);
+    noting = setTimeout(note, 400, wanted); // not at every key: browsers slow down pages that rewrite their address fast
+  }
+
+  function note(wanted) {
     const query = new URLSearchParams(named.filter(name => wanted[name]).map(name => [name, wanted[name]])).toString();
     try {
       history.replaceState(null, "", (query ? `?${query}` : location.pathname) + location.hash);

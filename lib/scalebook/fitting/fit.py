@@ -2,8 +2,8 @@
 
 The fit minimises the sum of Huber's function over log residuals, log law - log y, which weighs relative errors alike at
 every scale and bounds the pull of runs that went wrong. All starting points are solved as one batch, and so are all
-bootstrap resamples, with analytic derivatives: every start is carried by reweighted least squares, with a wide Huber
-function, into its valley, then by Newton's method to the bottom of the function that was asked for.
+bootstrap resamples, with analytic derivatives: every start is carried into its valley by reweighted least squares with
+a wide Huber function, then to the bottom of the function that was asked for by Newton's method.
 """
 
 from __future__ import annotations

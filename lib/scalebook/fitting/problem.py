@@ -34,21 +34,25 @@ class Problem:
         self.low, self.high = self._box()
 
     def search(self, start: np.ndarray) -> Solution:
-        """Carry every start (S, q) to the bottom of its valley; none is dropped or merged.
+        """Carry every start (S, q) to the bottom of its valley.
 
         The first stage only needs a sketch of the data: up to `SKETCH` rows, spread evenly over the order of y. Where
-        it ends outside the law's domain on the rows it did not see, it is repeated on all of them.
+        it ends outside the law's domain on the rows it did not see, it is repeated on all of them. Starts that have met
+        after it, every parameter alike to a thousandth, go on as one.
         """
         order = np.argsort(self.y, kind="stable")
         chosen = order[np.linspace(0, self.y.size - 1, min(self.y.size, SKETCH)).round().astype(int)]
         sketch = Problem(self.law, {name: array[chosen] for name, array in self.x.items()}, self.y[chosen], self.delta)
-        found = self.polish(sketch.approach(start))
+        near = sketch.approach(start)
+        mantissa, power = np.frexp(near)
+        _, first, group = np.unique(np.ldexp(mantissa.round(3), power), axis=0, return_index=True, return_inverse=True)
+        found = self.polish(near[first])
         lost = np.flatnonzero(np.isinf(found.value))
         if lost.size:
-            found.put(lost, self.polish(self.approach(start[lost])))
+            found.put(lost, self.polish(self.approach(start[first[lost]])))
         best = [int(np.argmin(found.value))]
         found.put(best, self.polish(found.theta[best], tolerance=1e-12))
-        return found
+        return found.take(group)
 
     def approach(self, start: np.ndarray) -> np.ndarray:
         """Come near by least squares, reweighted for a Huber function no narrower than `WIDE`: safe from afar."""

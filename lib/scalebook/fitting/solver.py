@@ -28,6 +28,10 @@ class Solution:
     converged: np.ndarray
     steps: np.ndarray
 
+    def take(self, rows: np.ndarray) -> Solution:
+        """Return the solutions of the problems ``rows``, in that order."""
+        return Solution(self.theta[rows], self.value[rows], self.converged[rows], self.steps[rows])
+
     def put(self, rows: np.ndarray, other: Solution) -> None:
         """Take over the solutions of the problems ``rows`` from ``other``, which holds them in that order."""
         for name in ("theta", "value", "converged", "steps"):

@@ -1,0 +1,118 @@
+"""The built pages as files: every link, anchor and picture leads somewhere, every picture says what it shows."""
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from conftest import built_pages
+
+pytestmark = pytest.mark.site
+
+EMPTY_ALT_ALLOWED = {"sb-decoration"}
+
+
+class Page(HTMLParser):
+    """What a page links to, which anchors it has, which pictures it shows, what it says about itself."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.doubled: list[str] = []
+        self.pictures: list[dict[str, str | None]] = []
+        self.meta: dict[str, str] = {}
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = dict(attributes)
+        if found.get("id"):
+            (self.doubled.append(found["id"]) if found["id"] in self.anchors else self.anchors.add(found["id"]))
+        if tag == "a" and found.get("name"):
+            self.anchors.add(found["name"])
+        if tag == "img":
+            self.pictures.append(found)
+        if tag == "meta" and (found.get("name") or found.get("property")):
+            self.meta[found.get("name") or found["property"]] = found.get("content") or ""
+        for key in ("href", "src", "data", "poster"):
+            if found.get(key):
+                self.links.append(found[key])
+
+    handle_startendtag = handle_starttag
+
+
+@pytest.fixture(scope="module")
+def pages(html) -> dict[Path, Page]:
+    return {html / name: Page((html / name).read_text(encoding="utf-8")) for name in built_pages()}
+
+
+def dead(file: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
+    """Return the links of a page that lead nowhere."""
+    problems = []
+    for link in page.links:
+        parts = urlsplit(link)
+        if parts.scheme or link.startswith("//"):
+            continue
+        target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+        if not target.is_file():
+            problems.append(f"{link}: no such file")
+        elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+            problems.append(f"{link}: no such place on that page")
+    return problems
+
+
+@pytest.mark.parametrize("name", built_pages())
+def test_links_anchors_and_pictures_lead_somewhere(name, html, pages):
+    assert dead(html / name, pages[html / name], pages) == []
+
+
+@pytest.mark.parametrize("name", built_pages())
+def test_no_anchor_is_there_twice(name, html, pages):
+    assert pages[html / name].doubled == []
+
+
+@pytest.mark.parametrize("name", built_pages())
+def test_pictures_say_what_the_eye_should_see(name, html, pages):
+    for picture in pages[html / name].pictures:
+        alt = (picture.get("alt") or "").strip()
+        assert 20 <= len(alt) <= 300, f"{picture.get('src', '')[:80]}: alt text of {len(alt)} characters"
+        assert "figure of" not in alt.lower() and not alt.lower().startswith(("image of", "plot of", "picture of")), alt
+
+
+@pytest.mark.parametrize("name", built_pages())
+def test_pages_say_what_they_are_when_they_are_shared(name, html, pages):
+    meta = pages[html / name].meta
+    if name in ("search.html", "404.html"):
+        return
+    assert meta["og:title"] and meta["og:site_name"]
+    assert 20 <= len(meta["og:description"]) <= 300 and meta["description"] == meta["og:description"]
+
+
+def test_the_checker_finds_what_is_broken(tmp_path):
+    (tmp_path / "there.html").write_text('<p id="here"></p>')
+    (tmp_path / "page.html").write_text(
+        '<a href="there.html#here">good</a><a href="there.html#gone">no place</a><img src="gone.png"><a '
+        'href="https://example.org/x">out</a>'
+        '<p id="twice"></p><p id="twice"></p>'
+    )
+    pages = {path: Page(path.read_text()) for path in tmp_path.glob("*.html")}
+    assert dead(tmp_path / "page.html", pages[tmp_path / "page.html"], pages) == [
+        "there.html#gone: no such place on that page",
+        "gone.png: no such file",
+    ]
+    assert pages[tmp_path / "page.html"].doubled == ["twice"]
+
+
+def test_every_claim_has_its_place_in_the_ledger(html, pages):
+    from scalebook.register import load_all
+
+    claims = {claim.id for register in load_all().values() for _, claim in register.claims()}
+    assert claims <= pages[html / "pages" / "ledger.html"].anchors
+
+
+def test_every_judged_claim_has_its_place_in_its_chapter(html, pages):
+    ledger = json.loads((html / "downloads" / "ledger.json").read_text(encoding="utf-8"))
+    judged = [row for row in ledger if row["build"] and (html / "chapters" / f"{row['chapter']}.html").is_file()]
+    for row in judged:
+        assert row["claim"] in pages[html / "chapters" / f"{row['chapter']}.html"].anchors
