@@ -28,22 +28,22 @@ def contents(parts: list[tuple[str, list[ChapterInfo]]], written: list[str]) -> 
     return table
 
 
-def claims(rows: list[dict[str, Any]]) -> Table:
-    """Return one line for every claim, with each judged measure beside the range that its rule accepts."""
-    table = _table("claim", "verdict", "measured", "accepted")
+def claims(rows: list[dict[str, Any]]) -> RenderableType:
+    """Return the verdict of every claim, and under it each judged measure beside the range that its rule accepts."""
+    lines: list[RenderableType] = []
     for row in rows:
-        head = (row["claim"], coloured(row["verdict"], row["verdict"]))
-        judged = [m for m in row["measurements"] if m["accept_low"] is not None or m["accept_high"] is not None]
-        for measured in judged:
-            table.add_row(
-                *head,
-                f"{measured['measure']} = {_interval(measured)}",
-                _bounds(measured["accept_low"], measured["accept_high"]),
-            )
-            head = ("", "")
-        if not judged:
-            table.add_row(*head, "", "")
-    return table
+        lines.append(f"{coloured(row['verdict'], row['verdict'])}  [bold]{row['claim']}[/bold]")
+        # a grid of its own for each claim: one long name must not push all others off an 80-column terminal
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for _ in range(3):
+            table.add_column(overflow="fold")
+        for measured in row["measurements"]:
+            if measured["accept_low"] is not None or measured["accept_high"] is not None:
+                accepted = _bounds(measured["accept_low"], measured["accept_high"])
+                table.add_row(f"  {measured['measure']}", _interval(measured), f"[dim]{accepted}[/dim]")
+        if table.row_count:
+            lines.append(table)
+    return Group(*lines)
 
 
 def tally(rows: list[dict[str, Any]]) -> str:

@@ -9,6 +9,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.site]
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 CHAPTER = "superposition"
+SLOWER = 4  # how many times longer a phone takes than the machine of a test
 
 
 @pytest.fixture
@@ -58,33 +59,28 @@ def test_from_the_cover_to_a_claim_its_rule_and_its_rerun_line_in_four_taps(at, 
 
 def test_the_ledger_is_filtered_at_once_on_a_phone(at):
     page = at("pages/ledger.html", PHONE, has_touch=True, is_mobile=True)
-    page.context.new_cdp_session(page).send("Emulation.setCPUThrottlingRate", {"rate": 4})
-    took = """([name, value]) => {
-        const field = document.getElementById("ledger-filter").elements[name], before = field.value;
-        const times = [];
-        for (let turn = 0; turn < 5; turn++) {
-            field.value = before;
-            field.dispatchEvent(new Event("input", { bubbles: true }));
-            document.body.getBoundingClientRect();
-            const start = performance.now();
-            field.value = value;
-            field.dispatchEvent(new Event("input", { bubbles: true }));
-            document.body.getBoundingClientRect(); // the layout is part of what the reader waits for
-            times.push(performance.now() - start);
-        }
-        return Math.min(...times); // the machine may be busy with other tests
+    session = page.context.new_cdp_session(page)
+    session.send("Performance.enable", {"timeDomain": "threadTicks"})  # the page's own time, whoever else is busy here
+
+    def spent() -> float:
+        found = {item["name"]: item["value"] for item in session.send("Performance.getMetrics")["metrics"]}
+        return 1000 * (found["ScriptDuration"] + found["RecalcStyleDuration"] + found["LayoutDuration"])
+
+    choose = """([name, value]) => {
+        const field = document.getElementById("ledger-filter").elements[name];
+        field.value = value;
+        field.dispatchEvent(new Event("input", { bubbles: true }));
+        document.body.getBoundingClientRect(); // the layout is part of what the reader waits for
     }"""
-    page.evaluate(took, ["text", "the text is gathered once"])
-    steps = (
-        ("text", ""),
-        ("verdict", "planned"),
-        ("text", "exponent"),
-        ("text", ""),
-        ("verdict", "not reproduced"),
-        ("verdict", ""),
-    )
-    times = {step: page.evaluate(took, list(step)) for step in steps}
-    assert max(times.values()) < 100, times
+    steps = [("text", "nobody says this"), ("text", ""), ("verdict", "planned"), ("text", "exponent"), ("text", "")]
+    steps += [("verdict", "not reproduced"), ("verdict", "")]
+    best = dict.fromkeys(steps, float("inf"))
+    for _ in range(5):
+        for step in steps:
+            before = spent()
+            page.evaluate(choose, list(step))
+            best[step] = min(best[step], spent() - before)
+    assert max(best.values()) * SLOWER < 100, best
 
 
 def test_the_ledger_filters_orders_and_keeps_it_in_the_address(at):
