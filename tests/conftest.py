@@ -48,7 +48,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many browser tests nobody ran."""
+    """Say how many tests nobody ran for want of a browser or of the published tables."""
+    without = [report for report in terminalreporter.stats.get("skipped", []) if "published table" in str(report.longrepr)]
+    if without:
+        terminalreporter.section("NO PUBLISHED TABLES")
+        terminalreporter.line(f"{len(without)} tests on published tables were skipped: SCALEBOOK_MIRROR names no folder of tables.")
     if _skipped:
         terminalreporter.section("NO BROWSER", red=True, bold=True)
         terminalreporter.line(f"{len(_skipped)} browser tests were skipped: nobody has looked at these pages.")

@@ -136,3 +136,20 @@ def test_unknown_names_list_the_known_ones(chapter):
 def test_glue_reaches_the_result_file(chapter):
     chapter.glue("exponent", 0.9434, "{:.2f}")
     assert results(chapter)["glue"] == {"exponent": "0.94"}
+
+
+def test_a_claim_whose_table_is_not_here_is_not_run_and_stops_nothing(chapter, monkeypatch):
+    monkeypatch.delenv("SCALEBOOK_MIRROR", raising=False)
+    monkeypatch.setenv("SCALEBOOK_BUILD", str(chapter.folder))
+    found = chapter.given(["besiroglu2024chinchilla/chinchilla_points"], lambda points: pytest.fail("there is no table"))
+    chapter.claim(CLAIM, **found)
+    record = results(chapter)["claims"][CLAIM]
+    assert record["verdict"] == "not run" and record["control"]["state"] == "not run"
+    assert "chinchilla_points.csv" in record["reason"] and "SCALEBOOK_MIRROR" in record["reason"]
+    chapter.glue("alpha", found.get("alpha"), "{:.2f}")
+    assert results(chapter)["glue"]["alpha"] == "(not run)"
+
+
+def test_a_table_that_is_here_is_handed_to_the_measure(chapter, monkeypatch):
+    monkeypatch.setattr("scalebook.published.load", lambda key, download: f"table {key}, download {download}")
+    assert chapter.given(["a/b"], lambda table: {"seen": table}) == {"seen": "table a/b, download False"}

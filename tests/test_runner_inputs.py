@@ -112,3 +112,12 @@ def test_a_real_chapter_depends_on_the_modules_it_uses_and_no_other_topic(monkey
     found = library("superposition")
     assert {"__init__.py", "chapter.py", "estimate.py", "verdict.py", "assets/cards.css"} <= found
     assert not found & {"cli.py", "runner.py", "site.py"}
+
+
+def test_a_published_table_named_in_the_notebook_is_an_input_by_whether_it_is_here(book, monkeypatch):
+    key = "somebody2020/table"
+    monkeypatch.setattr("scalebook.published.registry", lambda: {key: None})
+    monkeypatch.setattr("scalebook.published.state", lambda asked: f"state of {asked}")
+    book.write("alpha", f'ch.given(["{key}", "no/table"], print)')
+    assert inputs.published_tables("alpha") == [key]
+    assert inputs.fingerprints("alpha")[f"published/{key}"] == f"state of {key}"

@@ -9,7 +9,7 @@ import re
 import sys
 import time
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
@@ -18,12 +18,12 @@ import numpy as np
 from IPython.display import HTML, display, publish_display_data
 
 from scalebook import cards, plots
-from scalebook.errors import MeasurementError, UserError
+from scalebook.errors import DataNotHere, MeasurementError, UserError
 from scalebook.estimate import Estimate
 from scalebook.paths import atomic_write, build_dir, dump_json
 from scalebook.records import Claim, Profile
 from scalebook.register import load_register
-from scalebook.verdict import judge_claim
+from scalebook.verdict import judge_claim, not_run
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -147,14 +147,35 @@ class Chapter:
         self._results["figures"] = [*others, {"name": name, "alt": alt, "caption": caption, "key": key}]
         self._save()
 
+    def given(self, keys: Sequence[str], measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+        """Return ``measure(*tables)`` for the published tables of these keys, or ``{"not_here": reason}``.
+
+        What comes back is handed on as ``ch.claim(id, **found)``: where a table is not on this machine the claim is
+        not run and says why, and nothing stops. Under the runner, which fetches tables beforehand, no network is used.
+        """
+        from scalebook import published
+
+        try:
+            tables = [published.load(key, download="SCALEBOOK_RUN_DIR" not in os.environ) for key in keys]
+        except DataNotHere as reason:
+            display(HTML(f'<p class="sb-reason">Not run here. {escape(str(reason))}</p>'))
+            return {"not_here": str(reason)}
+        return measure(*tables)
+
     def claim(
-        self, claim_id: str, *, spans: Mapping[str, Any] | None = None, **measurements: Estimate
+        self,
+        claim_id: str,
+        *,
+        spans: Mapping[str, Any] | None = None,
+        not_here: str | None = None,
+        **measurements: Estimate,
     ) -> None:
         """Judge a claim by its registered rule and show the strip.
 
         One keyword per measure of the register, each an Estimate. ``spans`` gives, for measures that are exponents, the
-        x values they were fitted over (the atlas shows the decades). Raises MeasurementError, naming the measure, when a
-        judged measure is missing, a measure is unknown or is not an Estimate.
+        x values they were fitted over (the atlas shows the decades). ``not_here`` says which data is missing: the claim is
+        then not run. Raises MeasurementError, naming the measure, when a judged measure is missing, a measure is unknown
+        or is not an Estimate.
         """
         claim = self._claim(claim_id)
         for name, value in measurements.items():
@@ -164,7 +185,7 @@ class Chapter:
                 raise MeasurementError(
                     f"{claim_id}: {name} is a {type(value).__name__}; give an Estimate (Estimate.exact(x) when exact)."
                 )
-        result = judge_claim(claim, measurements, self.profile)
+        result = not_run(claim, not_here) if not_here else judge_claim(claim, measurements, self.profile)
         self._results["claims"][claim_id] = {
             "verdict": result.verdict,
             "reason": result.reason,
@@ -185,8 +206,11 @@ class Chapter:
         display(HTML(cards.claim_strip(claim, result, measurements)))
 
     def glue(self, name: str, value: object, form: str = "{}") -> None:
-        """Hand a number of the run to the prose, where ``{glue:text}`` prints it; ``form`` is its format."""
-        text = form.format(value)
+        """Hand a number of the run to the prose, where ``{glue:text}`` prints it; ``form`` is its format.
+
+        None is printed as "(not run)": what depends on a table that is not here.
+        """
+        text = "(not run)" if value is None else form.format(value)
         self._results["glue"][name] = text
         self._save()
         publish_display_data(

@@ -1,6 +1,6 @@
 """Data that is on every machine: sets that ship inside packages, generators, and Python's own standard library.
 
-Nothing here touches the network.
+Nothing here touches the network but `published`, which may ask a published table's source when it is not here.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ import re
 import sysconfig
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from scalebook.errors import ScalebookError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WORD = re.compile(r"[A-Za-z_]\w*")
 
@@ -107,3 +111,14 @@ def docstrings(source: str) -> str:
 def words(text: str) -> list[str]:
     """Return the words of a text in order: runs of letters, digits and underscores that start with no digit."""
     return WORD.findall(text)
+
+
+def published(key: str) -> pd.DataFrame:
+    """Return a raw table that a paper has published, by its key in ``data/published.yml`` (``paper/table``).
+
+    Read from ``$SCALEBOOK_MIRROR``, an earlier download, or its source, and compared with the registered content.
+    Raises UserError for an unknown key and DataNotHere, saying what was tried, when no good copy can be had.
+    """
+    from scalebook.published import load
+
+    return load(key)

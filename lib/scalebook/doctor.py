@@ -133,7 +133,7 @@ def _mirror() -> Check:
         return Check(
             "data mirror",
             "note",
-            "SCALEBOOK_MIRROR is not set: claims on published raw tables are not run unless fetched",
+            "SCALEBOOK_MIRROR is not set: published raw tables are asked for at their sources, some are not run",
         )
     if not Path(named).is_dir():
         return Check("data mirror", "note", f"SCALEBOOK_MIRROR is {named}, which is no folder")

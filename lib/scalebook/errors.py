@@ -15,6 +15,10 @@ class MeasurementError(ScalebookError):
     """A measurement cannot be judged: missing, not a number, infinite, or an interval the wrong way round."""
 
 
+class DataNotHere(ScalebookError):
+    """A published table is not on this machine and cannot be had; claims on it are "not run", which is no failure."""
+
+
 def explain(error: Exception) -> str:
     """Return what to tell a reader about any error: ours as they are, the system's with file and reason, the rest."""
     if isinstance(error, ScalebookError):

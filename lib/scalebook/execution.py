@@ -52,6 +52,7 @@ def execute(profile: str, seed: int, run: str) -> None:
     folder, began = run_dir(profile, seed, run), time.time()
     chosen = parameters.load_chosen(profile, seed, run)
     parameters.defaults(slug)
+    _fetch_tables(slug)
     hashes = inputs.fingerprints(slug)
     scratch = _fresh_scratch(folder)
     try:
@@ -70,6 +71,17 @@ def execute(profile: str, seed: int, run: str) -> None:
         shutil.rmtree(scratch, ignore_errors=True)
     for name in ("failed.ipynb", "failure.json"):
         (folder / name).unlink(missing_ok=True)
+
+
+def _fetch_tables(slug: str) -> None:
+    """Get the published tables that the chapter names before it starts: inside a chapter nothing touches the network."""
+    keys = inputs.published_tables(slug)
+    if keys:
+        from scalebook import published
+
+        absent = [key for key in keys if not published.fetch(key)]
+        if absent:
+            print(f"not here, so claims on them are not run: {', '.join(absent)}", flush=True)
 
 
 def main(arguments: list[str]) -> int:

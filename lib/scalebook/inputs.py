@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +19,7 @@ from scalebook.errors import ScalebookError
 from scalebook.paths import root
 
 PACKAGE = "scalebook"
+TABLE_KEY = re.compile(r"[a-z_0-9]+/\w+")
 
 
 def written() -> list[str]:
@@ -82,10 +84,28 @@ def input_files(slug: str) -> list[Path]:
     return sorted(found)
 
 
+def published_tables(slug: str) -> list[str]:
+    """Return the keys of the published tables that a notebook names, sorted."""
+    code = "\n".join(_parsable(source(cell)) for cell in read_notebook(slug)["cells"] if cell["cell_type"] == "code")
+    words = {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
+    named = sorted(word for word in words if isinstance(word, str) and TABLE_KEY.fullmatch(word))
+    if not named:
+        return []
+    from scalebook import published  # not at the top: most chapters need none
+
+    return [key for key in named if key in published.registry()]
+
+
 def fingerprints(slug: str) -> dict[str, str]:
-    """Return the SHA-256 of every input file by its path in the repository."""
+    """Return the SHA-256 of every input by its path in the repository; of published tables, whether they are here."""
     book = root()
-    return {path.relative_to(book).as_posix(): _hash(path, *_stamp(path)) for path in input_files(slug)}
+    files = {path.relative_to(book).as_posix(): _hash(path, *_stamp(path)) for path in input_files(slug)}
+    tables = published_tables(slug)
+    if tables:
+        from scalebook import published
+
+        files |= {f"published/{key}": published.state(key) for key in tables}
+    return files
 
 
 def fingerprint(slug: str) -> str:

@@ -127,6 +127,12 @@ def judge_claim(
     return ClaimResult(verdict.verdict, verdict.reason, verdict.parts, judge_control(claim.control, measurements))
 
 
+def not_run(claim: Claim, reason: str) -> ClaimResult:
+    """Return the outcome of a claim whose data is not on this machine."""
+    parts = tuple(Part(c.measure, c.low, c.high, "missing") for c in claim.conditions.conditions())
+    return ClaimResult(NOT_RUN, reason, parts, ControlResult(claim.control.measure, "not run", "Its data is not here."))
+
+
 def what_would_change(claim: Claim) -> str:
     """Return one sentence that says which measurements would turn the claim into "not reproduced"."""
     few = len(claim.conditions.conditions()) <= 2
