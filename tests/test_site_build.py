@@ -12,10 +12,11 @@ import nbformat
 import pytest
 from dummy_book import REPOSITORY, make_book
 
-from scalebook import site
+from scalebook import generated, site
 from scalebook.cards import style
 from scalebook.errors import ScalebookError
 from scalebook.stage import Figures, Stage
+from scalebook.standing import rows
 
 PNG = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000020000000108020000007b40e8dd0000000f4944415478016378f7ee1d030300088a02ff22d21fbd0000000049454e44ae426082"
@@ -72,7 +73,9 @@ def executed(slug: str) -> str:
     strip = f'<section class="sb-card" id="{slug}.slope">{place}</section>'
     script = '<script data-sb-asset="guess.js">let inline = 1;</script>'
     outputs = [style(), figure, strip + script]
-    cells = [nbformat.v4.new_markdown_cell("# The chapter\n\nIts **answer**, $1/m$: see [the law](#fig-law).")]
+    cells = [nbformat.v4.new_markdown_cell("# The chapter\n\nIts **answer**, $1/m$, and [the law](#fig-law).")]
+    reason = f"<!-- why {slug}.slope: It is `steep`\n& short. -->\nThe slope is steep."
+    cells += [nbformat.v4.new_markdown_cell(reason)]
     cells += [nbformat.v4.new_code_cell("width = 999", metadata={"tags": ["injected-parameters"]})]
     for html in outputs:
         output = nbformat.v4.new_output("display_data", data={"text/html": html, "text/plain": "plain"})
@@ -174,7 +177,7 @@ def test_what_failed_and_what_was_not_run_says_so(html):
     assert "has not run it" in text(html, "chapters/unrun.html")
     assert not (html / "chapters" / "planned.html").exists()
     cover = text(html, "index.html")
-    assert "its last run failed" in cover and "planned, 1 rules registered" in cover
+    assert "its last run failed" in cover and "planned, 1 rule registered" in cover
 
 
 def test_the_page_of_failures_names_the_condition(html):
@@ -182,6 +185,49 @@ def test_the_page_of_failures_names_the_condition(html):
     assert "1 judged so far: 1 did not reproduce" in page and "accepted 0 to 1" in page
     assert 'href="../chapters/ran.html#ran.slope"' in page
 
+
+def test_the_page_of_failures_gives_the_reason_of_the_chapter_or_the_way_to_it(html, book):
+    page = text(html, "pages/failures.html")
+    assert "<b>Why.</b> It is <code>steep</code> &amp; short. " in page
+    assert 'href="../chapters/ran.html#why-ran.slope"' in page
+    assert 'id="why-ran.slope"' in text(html, "chapters/ran.html")
+    (row,) = [row for row in rows("quick", 1000) if row.claim.id == "ran.slope"]
+    silent = generated.failures([row], {})
+    assert '<b>Why.</b> See <a href="../chapters/ran.html#ran.slope">' in silent and "why-" not in silent
+
+
+def test_a_reason_for_somebody_elses_claim_is_refused(book):
+    path = book.run_folder("ran") / "executed.ipynb"
+    before = path.read_text()
+    try:
+        path.write_text(before.replace("why ran.slope", "why ran.slop"))
+        with pytest.raises(ScalebookError, match=r"why 'ran\.slop' failed; its claims: ran\.slope"):
+            site.build_site()
+    finally:
+        path.write_text(before)
+
+
+def test_code_and_formulas_are_light_and_keep_together(html):
+    page = text(html, "chapters/ran.html")
+    assert '<span class="n">' not in page and '<span class="k">pass</span>' in page
+    assert re.search(r'<span class="sb-keep"><span class="math[^>]*>\\\(1/m\\\)</span>,</span>', page)
+    theme = text(html, "_static/styles/pydata-sphinx-theme.css")
+    assert "@font-face" not in theme and ".fa-heart" not in theme
+    # no rule has lost its beginning
+    assert "}html[data-mode=auto] .theme-switch-button .theme-switch[data-mode=auto]" in theme
+    assert not (html / "_static" / "sphinx-design.min.css").exists()
+
+
+def test_the_font_of_formulas_is_whole_where_its_rare_letters_are_used(book, html):
+    page, font = book.folder / "pages" / "reading.md", "_static/mathjax/output/svg/fonts/tex.js"
+    before, small = page.read_text(), (html / font).stat().st_size
+    try:
+        page.write_text(before + "\n$\\mathfrak{g}$\n")
+        site.build_site()
+        assert (html / font).stat().st_size > small + 250_000
+    finally:
+        page.write_text(before)
+        site.build_site()
 
 def test_downloads_hold_every_claim(html):
     rows = json.loads(text(html, "downloads/ledger.json"))
@@ -230,9 +276,10 @@ def test_the_bundle_holds_the_site(book, html):
 def test_an_address_brings_buttons_and_a_warning_stops_the_site(book, html):
     config, page = book.folder / "_config.yml", book.folder / "pages" / "reading.md"
     settings, prose = config.read_text(), page.read_text()
-    assert '  url: ""' in settings
+    assert '  url: ""' in settings and '  baseurl: ""' in settings
     try:
-        config.write_text(settings.replace('  url: ""', "  url: https://github.com/someone/scale", 1))
+        addressed = settings.replace('  url: ""', "  url: https://github.com/someone/scale", 1)
+        config.write_text(addressed.replace('  baseurl: ""', "  baseurl: https://scale.example/book/", 1))
         page.write_text(prose + "\n[a way to nowhere](no-such-page.md)\n")
         for _ in range(2):  # also when nothing changed since the last try
             with pytest.raises(ScalebookError, match=r"pages/reading\.md.*no-such-page"):
@@ -243,6 +290,11 @@ def test_an_address_brings_buttons_and_a_warning_stops_the_site(book, html):
         assert "colab.research.google.com/github/someone/scale/blob/main/chapters/ran.ipynb" in shown
         assert "mybinder.org/v2/gh/someone/scale/main" in shown
         assert "issues/new?template=verdict.yml&amp;claim=ran.slope" in shown
+        picture = "_static/figures/ran/law.light.png"
+        for name in ("index.html", "chapters/ran.html"):  # a link to them shows the figure to remember
+            assert f'property="og:image" content="https://scale.example/book/{picture}"' in text(html, name)
+            assert f'property="og:url" content="https://scale.example/book/{name}"' in text(html, name)
+        assert (html / picture).is_file()
     finally:
         config.write_text(settings)
         page.write_text(prose)

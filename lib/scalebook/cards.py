@@ -6,12 +6,13 @@ Notebooks and the site use the same pieces. They read well without script and wi
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 
 from scalebook.estimate import Estimate
-from scalebook.records import Claim, Paper, bounds_text
+from scalebook.records import Claim, Figure, Paper, bounds_text
 from scalebook.verdict import INCONCLUSIVE, NOT_REPRODUCED, NOT_RUN, PLANNED, REPRODUCED, ClaimResult, what_would_change
 
 ASSETS = Path(__file__).parent / "assets"
@@ -33,6 +34,16 @@ def style(asset: str = "cards.css") -> str:
     return f'<style data-sb-asset="{asset}">{(ASSETS / asset).read_text(encoding="utf-8")}</style>'
 
 
+def prose(text: str) -> str:
+    """Return text as HTML: escaped, words between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
+
+
+def standing_of(figure: Figure) -> str:
+    """Say where a paper gives a figure and, where that does not say it already, how sure we are of it."""
+    return prose(figure.where if figure.sure in figure.where.lower() else f"{figure.where}; {figure.sure}")
+
+
 def number(value: float | None) -> str:
     """Write a number with four significant digits, without an exponent where that stays short."""
     if value is None:
@@ -51,7 +62,7 @@ def badge(verdict: str) -> str:
 def measured(estimate: Estimate) -> str:
     """Write an estimate: value, then its interval in brackets."""
     if estimate.value is None:
-        return f"no value: {escape(estimate.reason or '')}"
+        return f"no value: {prose(estimate.reason or '')}"
     text = f"<strong>{number(estimate.value)}</strong>"
     if estimate.low is None:
         return f"{text} (no interval from {estimate.n} {'unit' if estimate.n == 1 else 'units'})"
@@ -62,12 +73,12 @@ def paper_card(paper: Paper) -> str:
     """Return the card that introduces a paper and states its claims and rules before anything is run."""
     source = f'<a href="https://arxiv.org/abs/{escape(paper.arxiv)}">arXiv {escape(paper.arxiv)}</a>' if paper.arxiv else ""
     claims = "".join(
-        f'<li><p class="sb-says">{escape(claim.says)}</p><p class="sb-rule"><b>Rule.</b> {escape(claim.rule)}</p>'
+        f'<li><p class="sb-says">{escape(claim.says)}</p><p class="sb-rule"><b>Rule.</b> {prose(claim.rule)}</p>'
         f'<p class="sb-small">{_provenance(claim)}</p></li>'
         for claim in paper.claims
     )
     figures = "".join(
-        f"<li>{escape(f.what)}: <b>{escape(f.value)}</b> <span class='sb-small'>({escape(f.where)}; {escape(f.sure)})</span></li>"
+        f"<li>{prose(f.what)}: <b>{prose(f.value)}</b> <span class='sb-small'>({standing_of(f)})</span></li>"
         for f in paper.figures
     )
     return (
@@ -90,15 +101,15 @@ def claim_strip(claim: Claim, result: ClaimResult, measurements: Mapping[str, Es
     reported = "".join(_row(claim, name, measurements[name], None, None, "reported, not judged") for name in others)
     if reported:
         reported = f"<details><summary>Also measured, not judged ({len(others)})</summary><ul>{reported}</ul></details>"
-    reason = f'<p class="sb-reason">{escape(result.reason)}</p>' if result.reason else ""
+    reason = f'<p class="sb-reason">{prose(result.reason)}</p>' if result.reason else ""
     return (
         f'<section class="sb-card sb-claim sb-edge-{TONES[result.verdict]}" id="{claim.id}" aria-label="Verdict: {claim.id}">'
         f'<p class="sb-head">{badge(result.verdict)} <span class="sb-small">{REACH[claim.fidelity]}</span>'
         f'<a class="sb-permalink" href="#{claim.id}" aria-label="Permanent link to claim {claim.id}">{claim.id}</a></p>'
         f'<p class="sb-says">{escape(claim.says)}</p>{reason}<ul class="sb-measures">{judged}</ul>'
         f"{_control(claim, result, measurements)}{reported}"
-        f'<details><summary>The rule, and what would have changed our mind</summary><p class="sb-rule">{escape(claim.rule)}</p>'
-        f"<p>{escape(what_would_change(claim))}</p>"
+        f'<details><summary>The rule, and what would have changed our mind</summary><p class="sb-rule">{prose(claim.rule)}</p>'
+        f"<p>{prose(what_would_change(claim))}</p>"
         f'<p class="sb-small">{_provenance(claim)}</p>{amendments(claim)}</details>'
         f'<div class="sb-published" data-claim="{claim.id}"></div></section>'
     )
@@ -136,7 +147,7 @@ def _row(claim: Claim, name: str, estimate: Estimate | None, low: float | None, 
         pieces.append(f"paper {number(paper.value)}")
     bar = _bar(estimate, low, high, None if paper is None else paper.value) if bounded and estimate is not None else ""
     return (
-        f'<li><span class="sb-name"><code>{escape(name)}</code> {escape(claim.measures[name])}</span>'
+        f'<li><span class="sb-name"><code>{escape(name)}</code> {prose(claim.measures[name])}</span>'
         f'<span class="sb-values">{" · ".join(pieces)} <em class="sb-state">{escape(state)}</em></span>{bar}</li>'
     )
 
@@ -147,7 +158,7 @@ def _control(claim: Claim, result: ClaimResult, measurements: Mapping[str, Estim
     value = "not measured in this profile" if estimate is None else measured(estimate)
     tone = {"fails as it must": "good", "does not fail": "bad"}.get(judged.state, "open")
     return (
-        f'<p class="sb-control"><b>Control.</b> {escape(claim.measures[control.measure])}: {value}; it must fall outside '
+        f'<p class="sb-control"><b>Control.</b> {prose(claim.measures[control.measure])}: {value}; it must fall outside '
         f'{control.must_fail.text()}. <span class="sb-badge sb-{tone}">{escape(judged.state)}</span></p>'
     )
 

@@ -14,6 +14,7 @@ from scalebook import notebook_page, runs
 from scalebook.errors import ScalebookError
 from scalebook.inputs import notebook_path
 from scalebook.markup import raw
+from scalebook.notebook_page import Pictured
 from scalebook.opening import Book, opening
 from scalebook.paths import root, run_dir
 from scalebook.register import ChapterInfo, load_chapters
@@ -23,11 +24,12 @@ from scalebook.standing import Row
 
 @dataclass
 class Chapters:
-    """What staging found out about the chapters: their states, figure tables, key figures, pages."""
+    """What staging found out about the chapters: states, figure tables, pages, reasons given for failures."""
 
     states: dict[str, str] = field(default_factory=dict)
     tables: dict[str, list[str]] = field(default_factory=dict)
     pages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def state_of(slug: str, profile: str, seed: int) -> str:
@@ -52,16 +54,21 @@ def stage_chapters(stage: Stage, found: Sequence[Row], book: Book, profile: str,
         own = [row for row in found if row.chapter.slug == chapter.slug]
         folder = run_dir(profile, seed, chapter.slug)
         assets: list[str] = []
+        image = ""
         if state == "run":
             results, cost = runs.load_results(profile, seed, chapter.slug), runs.load_cost(profile, seed, chapter.slug)
             drawn = [figure["name"] for figure in getattr(results, "figures", [])]
             tables = [name for name in drawn if Figures(folder / "figures").has(f"{name}.csv")]
             made.tables[chapter.slug] = tables
             head = opening(chapter, own, titles, book, tables=tables, results=results, cost=cost)
-            assets = _run_page(stage, chapter.slug, own, head, tables, folder)
+            page = _run_page(stage, chapter.slug, own, head, tables, folder)
+            assets = page.assets
+            made.reasons |= page.reasons
+            image = _preview(stage, chapter.slug, results, Figures(folder / "figures"))
         else:
             _missing_page(stage, chapter, opening(chapter, own, titles, book), folder, state)
         made.pages[f"chapters/{chapter.slug}"] = {
+            "image": image,
             "title": chapter.title,
             "description": " ".join(chapter.summary.split()),
             "styles": [name for name in assets if name.endswith(".css") and name not in SITE_STYLES],
@@ -74,15 +81,25 @@ def stage_chapters(stage: Stage, found: Sequence[Row], book: Book, profile: str,
     return made
 
 
-def _run_page(stage: Stage, slug: str, own: list[Row], head: str, tables: list[str], folder: Path) -> list[str]:
-    """Stage the page of a chapter that ran, with its figures; return the shared assets that it needs."""
+def _run_page(stage: Stage, slug: str, own: list[Row], head: str, tables: list[str], folder: Path) -> Pictured:
+    """Stage the page of a chapter that ran, with its figures, and return it."""
     figures = Figures(folder / "figures")
     rows = {row.claim.id: row for row in own}
     page = notebook_page.page(folder / "executed.ipynb", opening=head, rows=rows, figures=figures)
     stage.write(f"chapters/{slug}.ipynb", page.text)
     for name in dict.fromkeys([*page.files, *(f"{table}.csv" for table in tables)]):
         stage.copy(f"_static/figures/{slug}/{name}", figures.folder / name)
-    return page.assets
+    return page
+
+
+def _preview(stage: Stage, slug: str, results: runs.Results | None, figures: Figures) -> str:
+    """Stage the picture that stands for a chapter where its address is shared, and return its place in the site."""
+    drawn = [f"{figure['name']}.light.png" for figure in getattr(results, "figures", []) if figure["key"]]
+    if not drawn or not figures.has(drawn[0]):
+        return ""
+    place = f"_static/figures/{slug}/{drawn[0]}"
+    stage.copy(place, figures.folder / drawn[0])
+    return place
 
 
 def _missing_page(stage: Stage, chapter: ChapterInfo, head: str, folder: Path, state: str) -> None:

@@ -118,7 +118,7 @@ def notebooks(written: Sequence[tuple[ChapterInfo, list[str]]]) -> str:
     columns = ("Chapter", "Notebook without outputs", "Data of its figures")
     heads = "".join(f'<th scope="col">{name}</th>' for name in columns)
     return raw(
-        '<div class="sb-scroll" role="group" aria-label="Chapters" tabindex="0"><table class="sb-plain">'
+        '<div class="sb-scroll" role="group" aria-label="Chapters" tabindex="0"><table class="sb-plain sb-stack">'
         f"<thead><tr>{heads}</tr></thead><tbody>{lines}</tbody></table></div>"
     )
 

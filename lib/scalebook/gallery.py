@@ -35,7 +35,8 @@ def key_figure(chapter: ChapterInfo, figure: Mapping[str, str], images: Mapping[
     ``images`` maps light and dark to the picture's address, width and height in pixels.
     """
     pictures = "".join(
-        f'<img class="only-{mode}" src="{src}" width="{width}" height="{height}" alt="{escape(figure["alt"])}">'
+        f'<img class="only-{mode}" src="{src}" width="{width}" height="{height}" '
+        f'alt="{escape(figure["alt"])}" loading="lazy">'
         for mode, (src, width, height) in images.items()
     )
     caption = figure["caption"]
@@ -52,7 +53,7 @@ def _card(chapter: ChapterInfo, rows: Sequence[Row], state: str) -> str:
     facts = f"{chapter.minutes} min · {chapter.level}"
     if state == "planned":
         link, status = f"pages/ledger.html?chapter={chapter.slug}#chapter-{chapter.slug}", ""
-        facts += f" · planned, {len(rows)} rules registered"
+        facts += f" · planned, {len(rows)} {'rule' if len(rows) == 1 else 'rules'} registered"
     else:
         link = f"chapters/{chapter.slug}.html"
         judged = {verdict: count for verdict, count in counts.items() if verdict not in (NOT_RUN, PLANNED)}

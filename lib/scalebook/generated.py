@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
-from scalebook.cards import REACH, amendments, badge, number
-from scalebook.markup import choices, paper_numbers, prose, raw, source, tally_bar, value
+from scalebook.cards import REACH, amendments, badge, number, prose
+from scalebook.markup import choices, paper_numbers, raw, source, tally_bar, value
 from scalebook.records import bounds_text
 from scalebook.register import parts
 from scalebook.standing import VERDICTS, Record, Row, tally
@@ -33,8 +33,11 @@ def ledger(rows: Sequence[Row]) -> str:
     return raw(tally_bar(tally(row.verdict for row in rows)) + DOWNLOADS + _controls(rows) + table)
 
 
-def failures(rows: Sequence[Row]) -> str:
-    """Return what did not reproduce and what stayed open, each with its reason, under two headings."""
+def failures(rows: Sequence[Row], reasons: Mapping[str, str]) -> str:
+    """Return what did not reproduce and what stayed open, each with its reason, under two headings.
+
+    ``reasons`` gives, by claim, the sentence with which a chapter explains an outcome.
+    """
     judged = [row for row in rows if row.verdict not in (PLANNED, NOT_RUN)]
     if not judged:
         return "Nothing is published yet, so nothing has failed yet.\n"
@@ -42,7 +45,8 @@ def failures(rows: Sequence[Row]) -> str:
     undecided = [row for row in judged if row.verdict == INCONCLUSIVE]
     text = f"{len(judged)} judged so far: {len(failed)} did not reproduce, {len(undecided)} stayed open.\n\n"
     for title, chosen in (("Not reproduced", failed), ("Inconclusive", undecided)):
-        text += f"## {title}\n\n{raw(chr(10).join(map(_failure, chosen))) if chosen else 'None so far.'}\n\n"
+        cards = "\n".join(_failure(row, reasons.get(row.claim.id)) for row in chosen)
+        text += f"## {title}\n\n{raw(cards) if chosen else 'None so far.'}\n\n"
     return text
 
 
@@ -138,18 +142,24 @@ def _controls(rows: Sequence[Row]) -> str:
     )
     return (
         '<form class="sb-filter" id="ledger-filter" hidden role="search" aria-label="Filter the ledger">'
-        '<label class="sb-filter-text">Text<input type="search" name="text" autocomplete="off" placeholder="words '
-        'in claim, paper or rule"></label>'
+        '<label class="sb-filter-text">Text<input type="search" name="text" autocomplete="off" '
+        'placeholder="claim, paper, rule"></label>'
         f"{fields}"
-        '<label>Order<select name="sort"><option value="">of the book</option><option value="verdict">verdict</option>'
+        '<label>Order<select name="sort"><option value="">book</option><option value="verdict">verdict</option>'
         '<option value="year">newest paper first</option><option value="id">claim id</option></select></label>'
         '<p class="sb-filter-count"><output name="count" aria-live="polite"></output>'
         '<button type="reset">Show all</button></p></form>'
     )
 
 
-def _failure(row: Row) -> str:
+def _failure(row: Row, reason: str | None) -> str:
     record, claim = row.published, row.claim
+    chapter = f"../chapters/{row.chapter.slug}.html"
+    why = (
+        f'{prose(reason)} <a href="{chapter}#why-{claim.id}">More in the chapter</a>'
+        if reason
+        else f'See <a href="{chapter}#{claim.id}">our reading of it, below the verdict in the chapter</a>.'
+    )
     title, states = (
         ("What failed", ("outside",))
         if row.verdict == NOT_REPRODUCED
@@ -168,10 +178,10 @@ def _failure(row: Row) -> str:
         f'<a class="sb-permalink" href="#{claim.id}">{claim.id}</a></p><p class="sb-says">{escape(claim.says)}</p>'
         f'<p class="sb-small"><cite>{escape(row.paper.title)}</cite> · {source(row.paper)}</p>'
         f"<p><b>{title}.</b></p>{f'<ul>{found}</ul>' if found else f'<p>{prose(record.outcome.reason)}</p>'}"
+        f"<p><b>Why.</b> {why}</p>"
         "<details><summary>The rule, and what would have changed our mind</summary>"
         f"<p>{prose(claim.rule)}</p><p>{prose(what_would_change(claim))}</p></details>"
-        f'<p><a href="../chapters/{row.chapter.slug}.html#{claim.id}">The experiment and our reading of it: '
-        f"{escape(row.chapter.title)}</a></p></section>"
+        f'<p>The experiment: <a href="{chapter}#{claim.id}">{escape(row.chapter.title)}</a></p></section>'
     )
 
 

@@ -6,14 +6,9 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from scalebook.cards import ICONS, TONES, number
+from scalebook.cards import ICONS, TONES, number, prose, standing_of
 from scalebook.records import Claim, Paper, PaperValue
 from scalebook.runs import Measured
-
-
-def prose(text: str) -> str:
-    """Return text as HTML: escaped, words between backticks as code."""
-    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text, quote=False))
 
 
 def raw(html: str) -> str:
@@ -71,7 +66,7 @@ def paper_numbers(paper: Paper, claim: Claim) -> str:
         for name, given in claim.paper_values.items()
     ]
     items += [
-        f"<li>{prose(f.what)}: <b>{prose(f.value)}</b> <span class='sb-small'>({prose(f.where)}; {f.sure})</span></li>"
+        f"<li>{prose(f.what)}: <b>{prose(f.value)}</b> <span class='sb-small'>({standing_of(f)})</span></li>"
         for f in paper.figures
     ]
     return f"<ul>{''.join(items)}</ul>" if items else "<p>The paper states no number for this.</p>"

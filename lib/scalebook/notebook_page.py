@@ -23,23 +23,29 @@ ADDRESS = re.compile(r'\b(src|href)="data:[^"]*"')
 PUBLISHED = re.compile(r'<div class="sb-published" data-claim="([^"]+)"></div>')
 ANCHOR = re.compile(r'\bid="([^"]+)"')
 LINK = re.compile(r"\[([^\]\n]+)\]\(#([^)\s]+)\)")
+# an author's own sentence on why a claim did not reproduce: <!-- why chapter.claim: the sentence -->
+WHY = re.compile(r"<!--\s*why\s+([a-z][\w.-]*):\s*(.*?)\s*-->", re.DOTALL)
 TITLE = re.compile(r"\A((?:\([^)\n]*\)=\n)?# [^\n]*\n?)")
 
 
 @dataclass
 class Pictured:
-    """A page made from a notebook: its text, the shared assets it needs, the figure files it shows."""
+    """A page made from a notebook: its text, the shared assets it needs, the figure files it shows.
+
+    ``reasons`` holds, by claim, the sentence that the chapter gives for a claim that did not reproduce.
+    """
 
     text: str
     assets: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
+    reasons: dict[str, str] = field(default_factory=dict)
 
 
 def page(path: Path, *, opening: str, rows: Mapping[str, Row], figures: Figures) -> Pictured:
     """Return the page of an executed notebook.
 
     ``opening`` is HTML that follows the title; ``rows`` the chapter's claims by id; ``figures`` the files of the run.
-    Raises ScalebookError for a notebook that cannot be read or has no title.
+    Raises ScalebookError for a notebook that cannot be read, has no title or explains a claim that it does not test.
     """
     notebook = _read(path)
     made = Pictured("")
@@ -61,7 +67,12 @@ def page(path: Path, *, opening: str, rows: Mapping[str, Row], figures: Figures)
             cell.metadata.pop(key, None)
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _shown(output, rewrite)]
+        else:
+            made.reasons |= {claim: " ".join(sentence.split()) for claim, sentence in WHY.findall(cell.source)}
+            cell.source = WHY.sub(r'<span class="sb-anchor" id="why-\1"></span>', cell.source)
         cells.append(cell)
+    for claim in made.reasons.keys() - rows.keys():
+        raise ScalebookError(f"chapters/{slug}.ipynb says why {claim!r} failed; its claims: {', '.join(rows)}.")
     _link_outputs(cells)
     first = next((i for i, cell in enumerate(cells) if cell.cell_type == "markdown"), None)
     split = TITLE.match(cells[first].source) if first is not None else None

@@ -25,9 +25,16 @@ NEVER_LOADED = (
     "locales",
     "sbt-webpack-macros.html",
     "webpack-macros.html",
+    "sphinx-design.min.css",
+    "design-tabs.js",
 )
 # scripts of the themes that report to the browser's console what nobody asked
 TALKATIVE = ("scripts/pydata-sphinx-theme.js", "scripts/sphinx-book-theme.js", "togglebutton.js")
+# whole rules (never a part of one) of the theme's icon font: names of icons, the font, motions; site.css draws ours
+ICON_FONT = re.compile(
+    r"(?<=[{}/;])(?:(?:\.fa-[a-z0-9-]+(?:::?before)?,?)+\{[^{}]*\}|@font-face\{[^{}]*\}"
+    r"|@(?:-webkit-)?keyframes fa-[a-z-]+\{(?:[^{}]*\{[^{}]*\})*\})"
+)
 CONSOLE = re.compile(r"\bconsole\.(?:log|info|debug)\((?!\))")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -176,5 +183,10 @@ def _prune(stage: Stage, html: Path) -> None:
     for path in (html / "_static").rglob("*.map"):
         path.unlink()
     for name in TALKATIVE:
-        path = html / "_static" / name
-        atomic_write(path, CONSOLE.sub("void(", path.read_text(encoding="utf-8")))
+        _rewrite(html / "_static" / name, CONSOLE, "void(")
+    _rewrite(html / "_static" / "styles" / "pydata-sphinx-theme.css", ICON_FONT, "")
+
+
+def _rewrite(path: Path, what: re.Pattern[str], by: str) -> None:
+    """Replace something in a file of the themes."""
+    atomic_write(path, what.sub(by, path.read_text(encoding="utf-8")))

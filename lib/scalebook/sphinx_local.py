@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 ASSETS = Path(__file__).parent / "assets"
 
 # jupyter-book loads these for every book; ours must work without a network and without their scripts
-UNUSED = {"sphinx_thebe", "sphinx_comments", "sphinx.ext.intersphinx", "sphinx_jupyterbook_latex"}
+UNUSED = {"sphinx_thebe", "sphinx_comments", "sphinx_design", "sphinx.ext.intersphinx", "sphinx_jupyterbook_latex"}
+
+# Pygments wraps names, punctuation and spaces too, in the colour that code has anyway: a third of a chapter's page
+PLAIN_CODE = re.compile(r'<span class="(?:n|nn|p|w)">([^<]*)</span>')
+
+# a browser may break a line between a formula and the comma behind it
+FORMULA_END = re.compile(r'(<span class="math[^"]*">[^<]*</span>)([,.;:!?)’”]+)')
 
 # MathJax in its own parts, loaded by its own loader: without menu and unused packages, a quarter lighter than the
 # whole in one file (tex-svg-full.js)
@@ -99,7 +105,8 @@ def _page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
         if facts.get("image"):
             preview["og:image"] = f"{base}/{facts['image']}"
     tags = [f'<meta property="{key}" content="{escape(value)}" />' for key, value in preview.items()]
-    tags.append('<meta name="twitter:card" content="summary" />')
+    card = "summary_large_image" if "og:image" in preview else "summary"
+    tags.append(f'<meta name="twitter:card" content="{card}" />')
     if about:
         tags.append(f'<meta name="description" content="{escape(about)}" />')
     context["metatags"] = context.get("metatags", "") + "\n    ".join(tags)
@@ -114,7 +121,9 @@ def _page(app: Sphinx, page: str, template: str, context: dict[str, Any], doctre
         # docutils marks entries of a list of references with a role that lists may not hold
         body = context["body"].replace('role="doc-biblioentry"', 'role="listitem"')
         # and sphinx-exercise gives all exercises of a page the same anchor
-        context["body"] = re.sub(r' id="(?:exercise|solution)-content"', "", body)
+        body = re.sub(r' id="(?:exercise|solution)-content"', "", body)
+        body = PLAIN_CODE.sub(r"\1", body)
+        context["body"] = FORMULA_END.sub(r'<span class="sb-keep">\1\2</span>', body)
     for name in facts.get("styles", []):
         app.add_css_file(name)
     for name in facts.get("scripts", []):

@@ -23,6 +23,12 @@ from scalebook.standing import Row, rows
 ASSETS = Path(__file__).parent / "assets"
 PAGE_SCRIPTS = {"pages/ledger": ["ledger.js"]}
 MATHJAX = ("startup.js", "core.js", "input/tex.js", "output/svg.js", "output/svg/fonts/tex.js", "a11y/assistive-mml.js")
+FONT = "output/svg/fonts/tex.js"
+# a third of MathJax's font is letters that few formulas ask for: broken, sans-serif, typewriter, old digits
+RARE = re.compile(r"\\(?:math|text|sym)?(?:bf)?(?:frak|sf|tt)|\\oldstyle|\\verb")
+RARE_LETTER = re.compile(r"(?<=[{,])(12\d{4}):\"[^\"]*\",?")
+RARE_RANGES = ((0x1D504, 0x1D537), (0x1D56C, 0x1D6A3), (0x1D756, 0x1D7C9), (0x1D7D8, 0x1D7FF))
+RARE_FONT = re.compile(r"\((\w+)\.(fraktur|frakturBold|monospace|sansSerif\w*|texOldstyle\w*),\{[^{}]*\}")
 MARK = re.compile(r"<!-- book: ([a-z-]+)(?: ([a-z_]+))? -->")
 FRONT = re.compile(r"\A---\n(.*?)\n---\n", re.DOTALL)
 
@@ -36,6 +42,7 @@ def assemble(profile: str, seed: int) -> Stage:
     found = rows(profile, seed)
     chapters = stage_chapters(stage, found, book, profile, seed)
     pages = chapters.pages | _pages(stage, found, chapters, profile, seed)
+    pages["index"]["image"] = next((page["image"] for page in chapters.pages.values() if page["image"]), "")
     stage.copy("_config.yml", root() / "_config.yml")
     stage.write("_toc.yml", _contents(chapters.states))
     _shared(stage, found, chapters)
@@ -73,7 +80,7 @@ def _pages(
         "gallery": lambda _: gallery.chapters(found, chapters.states),
         "key-figure": lambda slug: _key_figure(stage, infos[slug], profile, seed) if slug in infos else "",
         "ledger": lambda _: generated.ledger(found),
-        "failures": lambda _: generated.failures(found),
+        "failures": lambda _: generated.failures(found, chapters.reasons),
         "atlas": lambda _: atlas.shown(exponents),
         "files": lambda _: downloads.files(),
         "notebooks": lambda _: downloads.notebooks(written),
@@ -93,8 +100,6 @@ def _pages(
             if mark[0] not in marks:
                 raise ScalebookError(f"{name}.md asks for {mark[0]!r}; a page can show {', '.join(marks)}.")
         stage.write(f"{name}.md", MARK.sub(lambda mark: marks[mark[1]](mark[2] or ""), text))
-    if exponents:
-        _draw_atlas(stage, exponents)
     stage.write("_extra/downloads/atlas.csv", atlas.table_csv(exponents))
     return facts
 
@@ -115,20 +120,6 @@ def _key_figure(stage: Stage, chapter: ChapterInfo, profile: str, seed: int) -> 
     return gallery.key_figure(chapter, key, images)
 
 
-def _draw_atlas(stage: Stage, exponents: Sequence[atlas.Exponent]) -> None:
-    """Draw the atlas unless it has been drawn from the same numbers by the same code."""
-    cache = build_dir() / "cache" / "atlas"
-    source = hashlib.sha256(
-        (atlas.table_csv(exponents) + Path(atlas.__file__).read_text(encoding="utf-8")).encode()
-    ).hexdigest()
-    note = cache / "source"
-    if not note.exists() or note.read_text() != source:
-        atlas.draw(exponents, cache)
-        atomic_write(note, source)
-    for mode in ("light", "dark"):
-        stage.copy(f"_static/figures/atlas/atlas.{mode}.svg", cache / f"atlas.{mode}.svg")
-
-
 def _shared(stage: Stage, found: Sequence[Row], chapters: Chapters) -> None:
     """Stage styles, scripts, MathJax, the page for lost readers and the downloads."""
     for path in sorted(ASSETS.iterdir()):
@@ -138,7 +129,11 @@ def _shared(stage: Stage, found: Sequence[Row], chapters: Chapters) -> None:
     mathjax = _mathjax()
     extensions = sorted((mathjax / "input" / "tex" / "extensions").glob("*.js"))
     for name in [*MATHJAX, *(p.relative_to(mathjax).as_posix() for p in extensions if p.name != "all-packages.js")]:
-        stage.copy(f"_static/mathjax/{name}", mathjax / name)
+        if name != FONT:
+            stage.copy(f"_static/mathjax/{name}", mathjax / name)
+    pages = (path.read_text(encoding="utf-8") for path in stage.kept if path.suffix in (".md", ".ipynb"))
+    font = (mathjax / FONT).read_text(encoding="utf-8")
+    stage.write(f"_static/mathjax/{FONT}", font if any(map(RARE.search, pages)) else common_letters(font))
     stage.write("_extra/downloads/ledger.csv", downloads.ledger_csv(found))
     stage.write("_extra/downloads/ledger.json", downloads.ledger_json(found))
     papers = [paper for register in load_all().values() for paper in register.papers]
@@ -153,6 +148,15 @@ def _mathjax() -> Path:
             "The package sphinx-mathjax-offline is not installed. Run `make book`, or pip install -e . with the lock."
         )
     return Path(spec.origin).parent / "static" / "mathjax"
+
+
+def common_letters(font: str) -> str:
+    """Return MathJax's font without its rare letters."""
+
+    def kept(glyph: re.Match[str]) -> str:
+        return "" if any(low <= int(glyph[1]) <= high for low, high in RARE_RANGES) else glyph[0]
+
+    return RARE_FONT.sub(r"(\1.\2,{}", RARE_LETTER.sub(kept, font))
 
 
 def _contents(states: Mapping[str, str]) -> str:

@@ -158,6 +158,21 @@ def test_dark_readers_never_see_a_light_page(at):
     assert page.evaluate(first) == "rgb(20, 24, 30)"
 
 
+def test_the_ground_can_be_chosen(at):
+    page = at("pages/reading.html", color_scheme="light")
+    button, seen = page.locator("button.theme-switch-button:visible").first, []
+    for _ in range(4):
+        icons = button.locator(".theme-switch:visible")
+        assert icons.count() == 1 and icons.first.bounding_box()["width"] > 10
+        mode = page.evaluate("document.documentElement.dataset.mode")
+        assert icons.first.get_attribute("data-mode") == mode
+        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == ("rgb(20, 24, 30)" if mode == "dark" else "rgb(255, 255, 255)")
+        seen.append(mode)
+        button.click()
+    assert sorted(seen[:3]) == ["auto", "dark", "light"] and seen[3] == seen[0]
+
+
 @pytest.mark.parametrize("name", ["chapter", "pages/ledger.html", "index.html"])
 def test_a_page_prints(at, chapter, name, tmp_path):
     page = at(chapter if name == "chapter" else name, color_scheme="dark")
