@@ -16,7 +16,7 @@ FLOORS = [
     {"errors", "paths"},
     {"estimate", "records"},
     {"register", "verdict"},
-    {"laws", "fitting", "datasets", "models", "ensemble"},
+    {"laws", "fitting", "published", "published_sources", "datasets", "models", "ensemble", "widths", "curves"},
     {"ticks", "plots", "exercise_records", "exercise_judging", "exercises", "explorer_data", "explorer_svg", "explorer"}
     | {"guess", "cards"},
     {"chapter", "topics", "suite"},
