@@ -54,6 +54,11 @@ def test_only_the_set_up_cell_imports(slug):
     assert "Chapter(" in next(cell["source"] for cell in cells(slug) if cell["id"] == importing[0])
 
 
+def test_every_cell_has_a_name_of_its_own(slug):
+    names = [cell["id"] for kind in ("code", "markdown") for cell in cells(slug, kind)]
+    assert len(set(names)) == len(names)
+
+
 def test_code_cells_stay_short(slug):
     long = {cell["id"]: len(cell["source"].splitlines()) for cell in cells(slug)}
     assert not {name: lines for name, lines in long.items() if lines > LONGEST_CELL}

@@ -14,6 +14,7 @@ from dummy_book import REPOSITORY, make_book
 
 from scalebook import generated, site
 from scalebook.cards import style
+from scalebook.chapter_pages import references
 from scalebook.errors import ScalebookError
 from scalebook.stage import Figures, Stage
 from scalebook.standing import rows
@@ -333,3 +334,11 @@ def test_the_lighter_form_of_a_picture_is_shown(tmp_path):
     assert figures.lighter("a.light.png") == "a.light.png" and figures.drawing("a.light.png") == "a.light.svg"
     assert figures.lighter("b.light.png") == "b.light.png" and figures.drawing("b.light.png") is None
     assert figures.pixels("b.light.png") == (2, 1)
+
+
+def test_a_work_that_two_chapters_cite_stands_once_and_in_the_same_words():
+    one = "@article{a2020,\n  title = {Same},\n}\n@misc{b2021,\n  title = {B}\n}\n"
+    merged = references({"one.bib": one, "two.bib": "@article{a2020, title = {Same}, }\n@misc{c2022, title = {C}}\n"})
+    assert [merged.count(key) for key in ("a2020", "b2021", "c2022")] == [1, 1, 1]
+    with pytest.raises(ScalebookError, match=r"one.bib and chapters/two.bib describe 'a2020'"):
+        references({"one.bib": one, "two.bib": "@article{a2020, title = {Other}}\n"})

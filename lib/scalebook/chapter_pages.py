@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from scalebook.paths import root, run_dir
 from scalebook.register import ChapterInfo, load_chapters
 from scalebook.stage import SITE_SCRIPTS, SITE_STYLES, Figures, Stage
 from scalebook.standing import Row
+
+ENTRY = re.compile(r"^@\w+\{.*?(?=^@\w+\{|\Z)", re.MULTILINE | re.DOTALL)
 
 
 @dataclass
@@ -75,10 +78,27 @@ def stage_chapters(stage: Stage, found: Sequence[Row], book: Book, profile: str,
             "scripts": [name for name in assets if name.endswith(".js") and name not in SITE_SCRIPTS],
         }
         stage.write(f"_extra/downloads/notebooks/{chapter.slug}.ipynb", _clean(notebook_path(chapter.slug)))
-        bibliography = root() / "chapters" / f"{chapter.slug}.bib"
-        if bibliography.is_file():
-            stage.copy(f"chapters/{chapter.slug}.bib", bibliography)
+    written = [chapter.slug for chapter in infos if made.states[chapter.slug] != "planned"]
+    sources = [path for path in (root() / "chapters" / f"{slug}.bib" for slug in sorted(written)) if path.is_file()]
+    stage.write("chapters/references.bib", references({path.name: path.read_text(encoding="utf-8") for path in sources}))
     return made
+
+
+def references(files: Mapping[str, str]) -> str:
+    """Return the references of all chapters as one file in which a work that several of them cite stands once.
+
+    Raises ScalebookError, naming key and files, when two chapters describe a key in different words.
+    """
+    found: dict[str, tuple[str, str]] = {}
+    for name, text in files.items():
+        for entry in ENTRY.findall(text):
+            key = entry.partition("{")[2].partition(",")[0].strip()
+            known, where = found.setdefault(key, (entry, name))
+            if " ".join(known.split()) != " ".join(entry.split()):
+                raise ScalebookError(
+                    f"chapters/{where} and chapters/{name} describe {key!r} differently; make the two entries the same."
+                )
+    return "\n".join(entry for entry, _ in found.values())
 
 
 def _run_page(stage: Stage, slug: str, own: list[Row], head: str, tables: list[str], folder: Path) -> Pictured:

@@ -54,7 +54,9 @@ def configuration(stage: Path) -> dict[str, Any]:
         html_css_files=facts["styles"],
         html_js_files=[(name, {"defer": "defer"}) for name in facts["scripts"]],
         templates_path=[str(ASSETS / "templates")],
-        bibtex_bibfiles=sorted(path.relative_to(stage).as_posix() for path in (stage / "chapters").glob("*.bib")),
+        bibtex_bibfiles=["chapters/references.bib"],
+        # chapters cite the same works, each in a list of its own that its citations lead to
+        suppress_warnings=["myst.domains", "bibtex.duplicate_citation", "bibtex.duplicate_label"],
         mathjax_path="mathjax/startup.js",
         mathjax3_config=MATHJAX,
         html_copy_source=False,
