@@ -237,7 +237,7 @@ def test_stopped_mid_chapter_no_process_stays_and_after_kill_the_next_run_comple
         wait_for(mark.exists)
         assert len(alive(str(tmp_path))) >= 5
         process.send_signal(how)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=120)
         wait_for(lambda: not alive(str(tmp_path)), 10)
     finally:
         process.kill()

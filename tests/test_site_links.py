@@ -47,6 +47,12 @@ def pages(html) -> dict[Path, Page]:
     return {html / name: Page((html / name).read_text(encoding="utf-8")) for name in built_pages()}
 
 
+def places(fragment: str) -> set[str]:
+    """Return the anchors that a fragment needs; a view of explorers, ``explore-dial=gamma:0``, needs the explorers."""
+    views = unquote(fragment).split("&")
+    return {view.partition("=")[0] if view.startswith("explore-") else unquote(fragment) for view in views}
+
+
 def dead(file: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
     """Return the links of a page that lead nowhere."""
     problems = []
@@ -57,7 +63,7 @@ def dead(file: Path, page: Page, pages: dict[Path, Page]) -> list[str]:
         target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
         if not target.is_file():
             problems.append(f"{link}: no such file")
-        elif parts.fragment and target in pages and unquote(parts.fragment) not in pages[target].anchors:
+        elif parts.fragment and target in pages and not places(parts.fragment) <= pages[target].anchors:
             problems.append(f"{link}: no such place on that page")
     return problems
 
@@ -94,12 +100,14 @@ def test_the_checker_finds_what_is_broken(tmp_path):
     (tmp_path / "page.html").write_text(
         '<a href="there.html#here">good</a><a href="there.html#gone">no place</a><img src="gone.png"><a '
         'href="https://example.org/x">out</a>'
+        '<div id="explore-dial"></div><a href="#explore-dial=gamma:0">view</a><a href="#explore-gone=gamma:0">no view</a>'
         '<p id="twice"></p><p id="twice"></p>'
     )
     pages = {path: Page(path.read_text()) for path in tmp_path.glob("*.html")}
     assert dead(tmp_path / "page.html", pages[tmp_path / "page.html"], pages) == [
         "there.html#gone: no such place on that page",
         "gone.png: no such file",
+        "#explore-gone=gamma:0: no such place on that page",
     ]
     assert pages[tmp_path / "page.html"].doubled == ["twice"]
 
