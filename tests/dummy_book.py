@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ class DummyBook:
             [sys.executable, "-m", "scalebook.cli", *arguments],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder,
             env={**self.environment, **variables}, start_new_session=True,
+            # whoever runs the tests in the background has SIGINT ignored, and children inherit that
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
 
     def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
