@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -11,6 +9,7 @@ from dataclasses import dataclass
 from html import escape
 
 from scalebook.cards import number, prose
+from scalebook.downloads import csv_text
 from scalebook.markup import raw, value
 from scalebook.records import PaperValue
 from scalebook.runs import Measured
@@ -57,20 +56,18 @@ def exponents(rows: Sequence[Row]) -> list[Exponent]:
 
 def table_csv(found: Sequence[Exponent]) -> str:
     """Return the atlas as CSV, one exponent a line."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines: list[list[object]] = []
     for item in found:
         row, estimate, given = item.row, item.estimate, item.given
         span = item.record.outcome.spans.get(item.measure, [None, None])
-        writer.writerow([
+        lines.append([
             row.claim.id, item.measure, row.claim.measures[item.measure],
             row.paper.title, row.paper.year, row.chapter.slug, row.claim.fidelity, row.verdict,
             estimate.value, estimate.low, estimate.high, estimate.n, *span,
             None if item.decades is None else round(item.decades, 2),
             *((given.value, given.low, given.high, given.where) if given else (None,) * 4),
         ])  # fmt: skip
-    return text.getvalue()
+    return csv_text(COLUMNS, lines)
 
 
 def shown(found: Sequence[Exponent]) -> str:

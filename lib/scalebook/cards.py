@@ -44,6 +44,12 @@ def standing_of(figure: Figure) -> str:
     return prose(figure.where if figure.sure in figure.where.lower() else f"{figure.where}; {figure.sure}")
 
 
+def figure_item(figure: Figure) -> str:
+    """Return a figure that a paper prints as an item of a list: what, how much, where it stands."""
+    place = f"<span class='sb-small'>({standing_of(figure)})</span>"
+    return f"<li>{prose(figure.what)}: <b>{prose(figure.value)}</b> {place}</li>"
+
+
 def number(value: float | None) -> str:
     """Write a number with four significant digits, without an exponent where that stays short."""
     if value is None:
@@ -77,10 +83,7 @@ def paper_card(paper: Paper) -> str:
         f'<p class="sb-small">{_provenance(claim)}</p></li>'
         for claim in paper.claims
     )
-    figures = "".join(
-        f"<li>{prose(f.what)}: <b>{prose(f.value)}</b> <span class='sb-small'>({standing_of(f)})</span></li>"
-        for f in paper.figures
-    )
+    figures = "".join(map(figure_item, paper.figures))
     return (
         f'<section class="sb-card sb-paper" aria-label="Paper: {escape(paper.title)}">'
         f'<p class="sb-kicker">The paper</p><p class="sb-title">{escape(paper.title)}</p>'

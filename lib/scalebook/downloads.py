@@ -27,15 +27,20 @@ WHOLE = {
 }
 
 
+def csv_text(columns: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    """Return a table as CSV: a line of names, then one line each, the same bytes on every system."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([columns, *lines])
+    return text.getvalue()
+
+
 def ledger_csv(rows: Sequence[Row]) -> str:
     """Return the ledger as CSV: one line for every judged condition of every claim."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    lines: list[list[object]] = []
     for row in rows:
         claim, paper, built = row.claim, row.paper, row.built
         for condition in claim.conditions.conditions():
-            writer.writerow([
+            lines.append([
                 claim.id, paper.key, paper.title, paper.year, paper.arxiv, row.chapter.part, row.chapter.slug,
                 claim.fidelity, row.verdict, claim.blind, claim.registered, len(claim.amended),
                 condition.measure, condition.low, condition.high,
@@ -44,7 +49,7 @@ def ledger_csv(rows: Sequence[Row]) -> str:
                 *((built.verdict, built.profile, built.seed) if built else (None,) * 3),
                 claim.rule,
             ])  # fmt: skip
-    return text.getvalue()
+    return csv_text(COLUMNS, lines)
 
 
 def ledger_json(rows: Sequence[Row]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scalebook.errors import ScalebookError
-from scalebook.paths import root
+from scalebook.paths import root, sha256
 
 PACKAGE = "scalebook"
 TABLE_KEY = re.compile(r"[a-z_0-9]+/\w+")
@@ -99,7 +99,7 @@ def published_tables(slug: str) -> list[str]:
 def fingerprints(slug: str) -> dict[str, str]:
     """Return the SHA-256 of every input by its path in the repository; of published tables, whether they are here."""
     book = root()
-    files = {path.relative_to(book).as_posix(): _hash(path, *_stamp(path)) for path in input_files(slug)}
+    files = {path.relative_to(book).as_posix(): sha256(path) for path in input_files(slug)}
     tables = published_tables(slug)
     if tables:
         from scalebook import published
@@ -227,8 +227,3 @@ def _module_path(module: str) -> Path | None:
 def _stamp(path: Path) -> tuple[int, int]:
     status = path.stat()
     return status.st_mtime_ns, status.st_size
-
-
-@lru_cache(maxsize=4096)
-def _hash(path: Path, mtime_ns: int, size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()

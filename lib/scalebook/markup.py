@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from html import escape
 
-from scalebook.cards import ICONS, TONES, number, prose, standing_of
+from scalebook.cards import ICONS, TONES, figure_item, number, prose
 from scalebook.records import Claim, Paper, PaperValue
 from scalebook.runs import Measured
 
@@ -65,10 +65,7 @@ def paper_numbers(paper: Paper, claim: Claim) -> str:
         f"<li><code>{name}</code> <b>{_stated(given)}</b> <span class='sb-small'>({prose(given.where)})</span></li>"
         for name, given in claim.paper_values.items()
     ]
-    items += [
-        f"<li>{prose(f.what)}: <b>{prose(f.value)}</b> <span class='sb-small'>({standing_of(f)})</span></li>"
-        for f in paper.figures
-    ]
+    items += map(figure_item, paper.figures)
     return f"<ul>{''.join(items)}</ul>" if items else "<p>The paper states no number for this.</p>"
 
 

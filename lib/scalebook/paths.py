@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
+from functools import lru_cache
 from pathlib import Path
 
 from scalebook.errors import ScalebookError
@@ -62,3 +64,14 @@ def atomic_write(path: Path, content: str | bytes) -> None:
 def dump_json(value: object) -> str:
     """Return JSON that is the same text for the same value (sorted keys, no NaN, newline at the end)."""
     return json.dumps(value, sort_keys=True, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file; read again only when its time or size has changed."""
+    status = path.stat()
+    return _sha256(path, status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=4096)
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()

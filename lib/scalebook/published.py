@@ -7,7 +7,6 @@ columns with units, a checksum of the file in the mirror, and for every column a
 from __future__ import annotations
 
 import difflib
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -19,7 +18,7 @@ import yaml
 from pydantic import ConfigDict, ValidationError
 
 from scalebook.errors import DataNotHere, ScalebookError, UserError
-from scalebook.paths import build_dir, root
+from scalebook.paths import build_dir, root, sha256
 from scalebook.records import Model
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def state(key: str) -> str:
     """Return a table's checksum when a copy is on this machine, else "not here": what a run's currency depends on."""
     entry = table(key)
     here = [path for path in (_mirrored(entry), _cached(key)) if path and path.is_file()]
-    return _digest(here[0], here[0].stat().st_mtime_ns, here[0].stat().st_size) if here else "not here"
+    return sha256(here[0]) if here else "not here"
 
 
 def fetch(key: str) -> bool:
@@ -154,10 +153,9 @@ def check(frame: pd.DataFrame, entry: Table) -> None:
             f"a copy has {len(frame)} rows and the columns {', '.join(map(str, frame.columns))[:120]}; registered are "
             f"{entry.rows} rows and {', '.join(entry.content)[:120]}"
         )
-    for name, sums in content(frame).items():
-        wanted = np.array(entry.content[name])
-        scale = np.array([1.0, *np.maximum(np.abs(wanted[1:]), 1e-9)])
-        if sums[0] != wanted[0] or (np.abs(np.array(sums) - wanted)[1:] > TOLERANCE * scale[1:]).any():
+    for name, (count, *sums) in content(frame).items():
+        wanted_count, *wanted = entry.content[name]
+        if count != wanted_count or not np.allclose(sums, wanted, rtol=TOLERANCE, atol=1e-12):
             raise DataNotHere(f"a copy differs from the registered table in the column {name!r}")
 
 
@@ -196,7 +194,7 @@ def _from_mirror(key: str, entry: Table) -> pd.DataFrame:
         raise DataNotHere("SCALEBOOK_MIRROR is not set")
     if not path.is_file():
         raise DataNotHere(f"the mirror has no {entry.file}")
-    if _digest(path, path.stat().st_mtime_ns, path.stat().st_size) != entry.sha256:
+    if sha256(path) != entry.sha256:
         raise DataNotHere(f"{entry.file} in the mirror has another checksum than registered")
     return _read(read_file, path)
 
@@ -226,8 +224,3 @@ def _read(reader: Callable[[Path], pd.DataFrame], path: Path) -> pd.DataFrame:
         return reader(path)
     except (OSError, ValueError) as error:
         raise DataNotHere(f"{path.name} cannot be read ({type(error).__name__})") from error
-
-
-@lru_cache(maxsize=256)
-def _digest(path: Path, mtime_ns: int, size: int) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
