@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from scalebook import Chapter, Estimate
-from scalebook.errors import MeasurementError, UserError
+from scalebook.errors import DataNotHere, MeasurementError, UserError
 from scalebook.register import load_register
 
 CLAIM = "superposition.vsa-intersection"
@@ -138,6 +138,24 @@ def test_glue_reaches_the_result_file(chapter):
     assert results(chapter)["glue"] == {"exponent": "0.94"}
 
 
+def test_glue_of_an_estimate_is_its_value_or_none(chapter):
+    chapter.glue("slope", Estimate(0.256, 0.2, 0.3, 5), "{:.2f}")
+    chapter.glue("missing", Estimate.missing("no fit"), "{:.2f}")
+    assert results(chapter)["glue"] == {"slope": "0.26", "missing": "none"}
+
+
+def test_sizes_stand_beside_the_original_as_powers_of_ten(chapter):
+    table = chapter.beside({"Tokens (D)": 1e12, "width": 1000}, {"Tokens (D)": 1e6, "width": 10}, ("paper", "here"))
+    assert table.loc["Tokens (D)"].to_dict() == {"paper": "10^12.0", "here": "10^6.0", "gap": "10^6.0"}
+    assert results(chapter)["glue"] == {"gap-tokens-d": "6", "gap-width": "2"}
+
+
+@pytest.mark.parametrize("ours", [{"width": 10}, {"width": 10, "depth": 0}, {"width": 10, "depth": float("nan")}])
+def test_sizes_that_cannot_be_compared_are_refused(chapter, ours):
+    with pytest.raises(MeasurementError, match="beside"):
+        chapter.beside({"width": 1000, "depth": 2}, ours)
+
+
 def test_a_claim_whose_table_is_not_here_is_not_run_and_stops_nothing(chapter, monkeypatch):
     monkeypatch.delenv("SCALEBOOK_MIRROR", raising=False)
     monkeypatch.setenv("SCALEBOOK_BUILD", str(chapter.folder))
@@ -153,3 +171,12 @@ def test_a_claim_whose_table_is_not_here_is_not_run_and_stops_nothing(chapter, m
 def test_a_table_that_is_here_is_handed_to_the_measure(chapter, monkeypatch):
     monkeypatch.setattr("scalebook.published.load", lambda key, download: f"table {key}, download {download}")
     assert chapter.given(["a/b"], lambda table: {"seen": table}) == {"seen": "table a/b, download False"}
+
+
+def test_a_table_of_the_books_own_is_given_by_a_function(chapter):
+    def lacking():
+        raise DataNotHere("The model suite is not complete <here>.")
+
+    assert chapter.given([lambda: "curves"], lambda table: {"seen": table}) == {"seen": "curves"}
+    found = chapter.given([lambda: "curves", lacking], lambda *tables: pytest.fail("one of them is not here"))
+    assert found == {"not_here": "The model suite is not complete <here>."}

@@ -147,20 +147,24 @@ class Chapter:
         self._results["figures"] = [*others, {"name": name, "alt": alt, "caption": caption, "key": key}]
         self._save()
 
-    def given(self, keys: Sequence[str], measure: Callable[..., dict[str, Any]]) -> dict[str, Any]:
-        """Return ``measure(*tables)`` for the published tables of these keys, or ``{"not_here": reason}``.
+    def given(
+        self, tables: Sequence[str | Callable[[], pd.DataFrame]], measure: Callable[..., dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Return ``measure(*tables)``, or ``{"not_here": reason}`` where a table is not on this machine.
 
-        What comes back is handed on as ``ch.claim(id, **found)``: where a table is not on this machine the claim is
+        Each table is the key of a published one, or a function that returns one and raises DataNotHere where it cannot:
+        ``lambda: datasets.suite("M")``. What comes back is handed on as ``ch.claim(id, **found)``: the claim is then
         not run and says why, and nothing stops. Under the runner, which fetches tables beforehand, no network is used.
         """
         from scalebook import published
 
+        download = "SCALEBOOK_RUN_DIR" not in os.environ
         try:
-            tables = [published.load(key, download="SCALEBOOK_RUN_DIR" not in os.environ) for key in keys]
+            found = [published.load(one, download=download) if isinstance(one, str) else one() for one in tables]
         except DataNotHere as reason:
             display(HTML(f'<p class="sb-reason">Not run here. {escape(str(reason))}</p>'))
             return {"not_here": str(reason)}
-        return measure(*tables)
+        return measure(*found)
 
     def claim(
         self,
@@ -208,15 +212,37 @@ class Chapter:
     def glue(self, name: str, value: object, form: str = "{}") -> None:
         """Hand a number of the run to the prose, where ``{glue:text}`` prints it; ``form`` is its format.
 
-        None is printed as "(not run)": what depends on a table that is not here.
+        Of an Estimate the value is printed, or "none" where it has none (no fit). None is printed as "(not run)": what
+        depends on a table that is not here.
         """
-        text = "(not run)" if value is None else form.format(value)
+        text = "(not run)" if value is None else value.text(form) if isinstance(value, Estimate) else form.format(value)
         self._results["glue"][name] = text
         self._save()
         publish_display_data(
             {"application/papermill.record/text/plain": text},
             metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}},
         )
+
+    def beside(
+        self, theirs: Mapping[str, float], ours: Mapping[str, float], names: tuple[str, str] = ("original", "this run")
+    ) -> pd.DataFrame:
+        """Return the sizes of an original beside ours, and the gap, written as powers of ten: one row a size.
+
+        Both mappings have the same keys, such as ``"training tokens"``, and values above zero. Each gap is also handed
+        to the prose as the number of powers of ten between the two: ``{glue:text}`gap-training-tokens` ``. Raises
+        MeasurementError where keys differ or a value is not a number above zero.
+        """
+        import pandas as pd
+
+        if list(theirs) != list(ours):
+            raise MeasurementError(f"beside: {names[0]} has {list(theirs)} and {names[1]} {list(ours)}; give the same sizes.")
+        table = pd.DataFrame({names[0]: theirs, names[1]: ours}).astype(float)
+        if not (np.isfinite(table) & (table > 0)).to_numpy().all():
+            raise MeasurementError(f"beside: every size is a number above zero; given were {theirs} and {ours}.")
+        powers = np.log10(table.assign(gap=table[names[0]] / table[names[1]]))
+        for size, gap in powers["gap"].items():
+            self.glue("gap-" + re.sub(r"[^a-z0-9]+", "-", str(size).lower()).strip("-"), gap, "{:.0f}")
+        return powers.map("10^{:.1f}".format)
 
     def _claim(self, claim_id: str) -> Claim:
         if claim_id not in self._claims:

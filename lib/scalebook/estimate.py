@@ -67,6 +67,10 @@ class Estimate:
         """Tell whether the value carries no uncertainty."""
         return self.value is not None and self.low == self.value == self.high
 
+    def text(self, form: str = "{:.2f}") -> str:
+        """Return the value in this format, or "none" where there is no value."""
+        return "none" if self.value is None else form.format(self.value)
+
     def __str__(self) -> str:
         if self.value is None:
             return f"no value ({self.reason})"
