@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from scalebook import datasets
-from scalebook.errors import ScalebookError, UserError
+from scalebook.errors import DataNotHere, ScalebookError, UserError
+from scalebook.suite import plan, storage
 
 
 def test_digits_are_those_of_scikit_learn():
@@ -66,3 +67,59 @@ def test_words_keep_underscores_and_drop_numbers():
 def test_docstrings_only():
     source = '"""Module."""\nx = 1  # no\ndef f():\n    """Function."""\nclass C:\n    """Class."""\n    y = "no"\n'
     assert sorted(datasets.docstrings(source).split("\n")) == ["Class.", "Function.", "Module."]
+
+
+def written_suite(blocks: str, blown_up: str = "") -> storage.Table:
+    """Return a table with every planned curve of these blocks, two points each, as workers write them."""
+    table = storage.Table()
+    for job in plan.jobs():
+        for segment, members in job.segments().items() if job.block in blocks else ():
+            last = [2.0 if job.run(m, segment) != blown_up else float("nan") for m in members]
+            rows = [
+                {"member": job.members.index(m), "step": step, "lr_now": 0.01, "s1": 0.5, "train": 2.5, "val": val}
+                | ({"val2": 2.25} if step == 120 else {})
+                for m, val in zip(members, last)
+                for step in (120, 60)
+            ]
+            for cells in storage.curve_rows(job, segment, list(members), [0.01] * len(members), rows):
+                table.curves.setdefault(cells[0], []).append(cells)
+    return table
+
+
+@pytest.fixture
+def house(tmp_path, monkeypatch):
+    monkeypatch.setenv("SCALEBOOK_ROOT", str(tmp_path))
+    return tmp_path / "data" / "suite"
+
+
+def test_the_suite_gives_whole_blocks_with_numbers_as_numbers(house):
+    blown_up = "H-h28x9-s1003-cooled-1M"
+    storage.write(written_suite("HS", blown_up), house)
+    table = datasets.suite("H")
+    assert list(table.columns) == list(storage.COLUMNS) and list(table.index) == list(range(40))
+    assert set(table["block"]) == {"H"} and table["run"].nunique() == 20
+    assert set(table["arm"]) == {""} and table["seed"].dtype == int and table["tokens"].dtype == int
+    assert table["wd"].dtype == float  # whole numbers in some blocks, fractions in others
+    first = table.iloc[0]
+    assert (first["run"], first["step"], first["tokens"]) == ("H-h28x9-s1000-cooled-1M", 60, 60 * 1024)
+    assert first["n_nonemb"] == 12 * 9 * 28**2 and first["flops_nonemb"] == 6 * first["n_nonemb"] * 60 * 1024
+    assert table["val2"].isna().sum() == 20 and table.loc[table["run"] == blown_up, "val"].isna().all()
+    ends = datasets.suite_ends(table)
+    assert len(ends) == 20 and set(ends["step"]) == {120} and ends["val"].notna().sum() == 19
+    assert set(datasets.suite("S", "H")["block"]) == {"S", "H"}
+
+
+def test_a_part_of_a_block_is_not_the_block(house):
+    with pytest.raises(DataNotHere, match="block H lacks 20 of 20 curves.*scalebook suite"):
+        datasets.suite("H")
+    table = written_suite("H")
+    del table.curves["H-h60x2-s1002-cooled-1M"]
+    storage.write(table, house)
+    with pytest.raises(DataNotHere, match=r"block M lacks (\d+) of \1 curves, block H lacks 1 of 20 curves"):
+        datasets.suite("M", "H")
+
+
+@pytest.mark.parametrize("blocks", [(), ("Q",), ("MH",)])
+def test_blocks_of_the_suite_are_single_known_letters(blocks):
+    with pytest.raises(UserError, match="choose among M, L, S, W, B, H"):
+        datasets.suite(*blocks)

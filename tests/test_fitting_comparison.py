@@ -10,6 +10,7 @@ from scalebook.errors import UserError
 from scalebook.estimate import Estimate
 from scalebook.fitting import fit, rivals, specification_curve
 from scalebook.fitting.specification_figure import specification_figure
+from scalebook.plots import require_labels
 
 X = np.logspace(4, 8, 30)
 
@@ -115,6 +116,7 @@ def test_the_figure_shows_every_analysis_choice_and_reference():
     assert [text.get_text() for text in lower.get_yticklabels()][:2] == ["delta: Huber", "delta: squares"]
     assert sum(line.get_xdata().size for line in lower.lines) == 8 * 3
     assert "4 more gave no value" in lower.get_xlabel()
+    require_labels(figure)
     plt.close(figure)
     with pytest.raises(UserError, match="no analysis has a value"):
         specification_figure(table[table["value"].isna()], label="a")

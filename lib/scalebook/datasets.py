@@ -1,6 +1,7 @@
 """Data that is on every machine: sets that ship inside packages, generators, and Python's own standard library.
 
-Nothing here touches the network but `published`, which may ask a published table's source when it is not here.
+Nothing here touches the network but `published`, which may ask a published table's source when it is not here. `suite`
+reads the book's own learning curves from the repository.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from scalebook.errors import ScalebookError, UserError
+from scalebook.errors import DataNotHere, ScalebookError, UserError
+from scalebook.paths import root
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -122,3 +124,51 @@ def published(key: str) -> pd.DataFrame:
     from scalebook.published import load
 
     return load(key)
+
+
+def suite(*blocks: str) -> pd.DataFrame:
+    """Return the curves of whole blocks of the book's own model suite, one row for each logged point.
+
+    ``blocks`` are letters, as in ``suite("L", "M")``: M size x tokens, L learning rate, S schedules, W weight decay, B
+    batch, H shape. Rows are sorted by run and step. Columns, all described in data/suite/README.md:
+
+    - what the curve is: ``run`` (its unique name; a trunk and each of its cooled branches are curves of their own),
+      ``block``, ``size``, ``seed``, ``schedule`` (constant, cooled, linear0, cosine0, cosine10), ``arm``, ``stack``;
+    - the model: ``d``, ``L``, ``heads``, ``n_nonemb`` and ``n_total`` (parameters);
+    - how it is trained: ``batch`` (tokens a step), ``lr_peak``, ``wd``, ``budget`` (planned tokens), ``steps``;
+    - the point: ``step``, ``tokens`` (read so far, one byte each), ``flops_nonemb``, ``flops_head``,
+      ``flops_attention`` (FLOP so far, counted three ways), ``lr_now``, ``s1`` (sum of learning rates so far);
+    - losses in nats a byte: ``val`` at every point; ``val2``, ``val2a``, ``val2b``, ``ood1``, ``ood2`` and ``train``
+      NaN where not measured. A run that blew up has NaN or inf in ``val``.
+
+    Raises UserError for an unknown block, and DataNotHere, saying what is missing and what to do, unless every planned
+    curve of these blocks is in the table: half a block would give another answer, not half of one.
+    """
+    import pandas as pd
+
+    from scalebook.suite.plan import BLOCKS, jobs, runs
+
+    unknown = [block for block in blocks if block not in BLOCKS]
+    if unknown or not blocks:
+        raise UserError(f"suite: block {', '.join(unknown) or 'none'} asked for; choose among {', '.join(BLOCKS)}.")
+    path = root() / "data" / "suite" / "microscale.csv.gz"
+    kinds = dict.fromkeys(("run", "block", "size", "schedule", "arm", "stack"), str) | {"wd": float}
+    numbers = {"keep_default_na": False, "na_values": ["", "nan"]}
+    table = pd.read_csv(path, dtype=kinds, **numbers) if path.is_file() else None
+    here = set() if table is None else set(table["run"])
+    lacking = []
+    for block in dict.fromkeys(blocks):
+        planned = runs([job for job in jobs() if job.block == block])
+        if there := len(planned) - len(here & set(planned)):
+            lacking.append(f"block {block} lacks {there} of {len(planned)} curves")
+    if lacking:
+        raise DataNotHere(
+            f"The model suite is not complete here: {', '.join(lacking)}. `scalebook suite` trains what is missing and "
+            "`scalebook suite --merge` adds it to data/suite."
+        )
+    return table[table["block"].isin(blocks)].fillna({"arm": ""}).reset_index(drop=True)
+
+
+def suite_ends(curves: pd.DataFrame) -> pd.DataFrame:
+    """Return the last logged point of every curve of `suite`, one row a run, in the order of the runs."""
+    return curves.loc[curves.groupby("run")["step"].idxmax()].reset_index(drop=True)

@@ -61,5 +61,6 @@ def specification_figure(
     lower.set_ylim(at - 1, -1)
     lower.grid(axis="x", visible=False)
     missing = len(table) - len(known)
-    lower.set_xlabel(f"{len(known)} analyses, sorted" + (f" ({missing} more gave no value)" if missing else ""))
+    lower.set_xlabel(f"{len(known)} analyses, sorted" + (f", {missing} more gave no value" if missing else "") + " (rank)")
+    lower.set_ylabel("choice made (kind)")
     return figure
