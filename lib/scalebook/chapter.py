@@ -126,6 +126,7 @@ class Chapter:
                 plots.require_labels(picture)
                 for suffix in ("png", "svg"):
                     content = _rendered(picture, suffix)
+                    picture.set_layout_engine("none")  # placed once: the second format takes the same places
                     atomic_write(self.folder / "figures" / f"{name}.{mode}.{suffix}", content)
                     if suffix == "png":
                         images.append(
