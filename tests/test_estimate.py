@@ -111,3 +111,14 @@ def test_exact_and_missing_estimates_print_in_words():
     assert str(Estimate.exact(0.25)) == "0.25" and Estimate.exact(0.25).is_exact
     assert str(Estimate.missing("no fit: two widths left")) == "no value (no fit: two widths left)"
     assert str(Estimate(0.94, 0.9, 0.98, 8)) == "0.94 [0.9, 0.98]"
+
+
+@pytest.mark.parametrize("units", [[], [1.0, float("nan"), 2.0], [float("inf"), 1.0, 2.0]])
+def test_a_mean_that_cannot_be_had_says_why_where_a_reason_is_given(units):
+    assert mean(units, missing="no fit") == Estimate.missing("no fit")
+    with pytest.raises(MeasurementError):
+        mean(units)
+
+
+def test_a_reason_changes_nothing_where_the_mean_can_be_had():
+    assert mean([1.0, 2.0, 4.0], missing="no fit") == mean([1.0, 2.0, 4.0])

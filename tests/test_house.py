@@ -14,7 +14,7 @@ PACKAGE = ROOT / "lib" / "scalebook"
 # each floor may import from itself (without circles) and from the floors above it
 FLOORS = [
     {"errors", "paths"},
-    {"estimate", "records"},
+    {"estimate", "ranks", "records"},
     {"register", "verdict"},
     {"laws", "fitting", "published", "published_sources", "datasets", "models", "ensemble", "widths", "curves"},
     {"ticks", "plots", "exercise_records", "exercise_judging", "exercises", "explorer_data", "explorer_svg", "explorer"}

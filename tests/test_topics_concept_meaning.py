@@ -103,12 +103,6 @@ def test_relations_are_25_different_pairs_of_known_words():
         word_vectors.token_vectors(first + second)  # raises for words that are not one token
 
 
-def test_auc_is_scikit_learns(rng):
-    positive, negative = rng.integers(0, 6, 30), rng.integers(0, 5, 50)
-    truth = np.r_[np.ones(30), np.zeros(50)]
-    assert relations.auc(positive, negative) == pytest.approx(roc_auc_score(truth, np.r_[positive, negative]))
-
-
 def test_hard_auc_by_brute_force(rng):
     first, second = rng.standard_normal((2, 7, 5))
     scores, truth = [], []

@@ -87,14 +87,6 @@ def test_prototype_distance_is_largest_between_the_clusters():
     assert found.argmax() == 90
 
 
-def test_rank_correlation_is_scipys():
-    from scipy.stats import spearmanr
-
-    a, b = np.random.default_rng(0).integers(5, size=(2, 40))
-    assert metrics.rank_correlation(a, b) == pytest.approx(spearmanr(a, b).statistic)
-    assert metrics.rank_correlation(np.ones(4), np.arange(4)) == 0
-
-
 # ---- policies that prune while training
 
 

@@ -1,16 +1,14 @@
-"""Dimension estimators, manifolds, sharpness, rank correlations and persistence: closed forms and other code."""
+"""Dimension estimators, manifolds, sharpness and persistence: closed forms and other code."""
 
 import itertools
 
 import numpy as np
 import pytest
-from scipy import stats
 from sklearn.neighbors import NearestNeighbors
 
 from scalebook.errors import UserError
 from scalebook.topics import intrinsic_geometry as geometry
 from scalebook.topics import intrinsic_topology as topology
-from scalebook.topics.intrinsic_ranks import partial_spearman, spearman
 
 
 def rng(seed=0):
@@ -120,18 +118,6 @@ def test_nearest_error_equals_scikit_learn():
         for j in range(2):
             theirs = KNeighborsClassifier(1).fit(x[:n], y[:n, j]).score(test, truth[:, j])
             assert found[i, j] == pytest.approx(1 - theirs)
-
-
-def test_rank_correlations_equal_scipy_and_regression_of_ranks():
-    g = rng(7)
-    x, y, z = (g.integers(6, size=(5, 30)).astype(float) for _ in range(3))  # with ties
-    theirs = [stats.spearmanr(a, b)[0] for a, b in zip(x, y, strict=True)]
-    np.testing.assert_allclose(spearman(x, y), theirs, atol=1e-12)
-    for a, b, c, found in zip(x, y, z, partial_spearman(x, y, z), strict=True):
-        ranks = [stats.rankdata(v) for v in (a, b, c)]
-        left = [v - np.polyval(np.polyfit(ranks[2], v, 1), ranks[2]) for v in ranks[:2]]
-        assert found == pytest.approx(np.corrcoef(*left)[0, 1], abs=1e-9)
-    assert spearman(np.ones(4), np.arange(4.0)) == 0
 
 
 def reduced(distances):

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+from scalebook.ranks import auroc
 from scalebook.topics import detectors, negation
 from scalebook.topics import knowledge_graph as kg
 
@@ -130,7 +131,7 @@ def test_areas_agree_with_scikit_learn(seed):
     wrong = rng.random(60) < 0.3
     wrong[:2] = True, False
     score = np.round(wrong + rng.standard_normal(60), 1)  # rounded: ties
-    assert detectors.auroc(score, wrong) == pytest.approx(roc_auc_score(wrong, score))
+    assert auroc(score, wrong) == pytest.approx(roc_auc_score(wrong, score))
     assert detectors.average_precision(score, wrong) == pytest.approx(average_precision_score(wrong, score))
 
 
@@ -138,7 +139,7 @@ def test_a_blind_detector_has_the_share_of_wrong_as_its_precision_and_a_half_as_
     rng = np.random.default_rng(3)
     wrong, score = rng.random(20_000) < 0.2, rng.random(20_000)
     assert detectors.average_precision(score, wrong) == pytest.approx(0.2, abs=0.01)
-    assert detectors.auroc(score, wrong) == pytest.approx(0.5, abs=0.02)
+    assert auroc(score, wrong) == pytest.approx(0.5, abs=0.02)
 
 
 def test_probes_find_what_is_there_and_nothing_else():

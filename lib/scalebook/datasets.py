@@ -167,8 +167,3 @@ def suite(*blocks: str) -> pd.DataFrame:
             "`scalebook suite --merge` adds it to data/suite."
         )
     return table[table["block"].isin(blocks)].fillna({"arm": ""}).reset_index(drop=True)
-
-
-def suite_ends(curves: pd.DataFrame) -> pd.DataFrame:
-    """Return the last logged point of every curve of `suite`, one row a run, in the order of the runs."""
-    return curves.loc[curves.groupby("run")["step"].idxmax()].reset_index(drop=True)

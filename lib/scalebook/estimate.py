@@ -80,15 +80,23 @@ class Estimate:
 
 
 def mean(
-    values: np.ndarray, level: float = 0.95, *, positive: bool = False, rng: np.random.Generator | None = None
+    values: np.ndarray,
+    level: float = 0.95,
+    *,
+    positive: bool = False,
+    missing: str | None = None,
+    rng: np.random.Generator | None = None,
 ) -> Estimate:
     """Estimate the mean of one value per unit, with its interval over units.
 
     ``values`` is one-dimensional. Fewer than 3 units: no interval. Fewer than 8: Student t. From 8: percentile
     bootstrap with the small-sample correction of the levels described at `bootstrap`. With ``positive`` the values are
     ratios above zero and everything is done on logarithms: the value is the geometric mean.
-    Raises MeasurementError on an empty, non-finite or (with ``positive``) non-positive input.
+    Raises MeasurementError on an empty, non-finite or (with ``positive``) non-positive input. With ``missing``, a
+    reason, units that are empty or not all finite give an estimate without a value instead.
     """
+    if missing is not None and not (np.size(values) and np.isfinite(np.asarray(values, dtype=float)).all()):
+        return Estimate.missing(missing)
     units = _checked(values, positive)
     n = units.size
     if n < FEW_FOR_INTERVAL:

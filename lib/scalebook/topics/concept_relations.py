@@ -11,7 +11,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from scipy.stats import rankdata
+
+from scalebook.ranks import auroc
 
 # 25 pairs each, written by hand; every word is a single token of the model in `word_vectors`
 RELATIONS: Mapping[str, str] = {
@@ -88,13 +89,6 @@ def random_directions(count: int, dimension: int, rng: np.random.Generator) -> n
     return np.linalg.qr(rng.standard_normal((dimension, count)))[0].T
 
 
-def auc(positive: np.ndarray, negative: np.ndarray) -> float:
-    """Return the probability that a positive value exceeds a negative one, ties counting half."""
-    ranks = rankdata(np.concatenate([positive, negative]))
-    wins = ranks[: len(positive)].sum() - len(positive) * (len(positive) + 1) / 2
-    return float(wins / (len(positive) * len(negative)))
-
-
 def hard_auc(first: np.ndarray, second: np.ndarray) -> float:
     """Return how well a relation tells its true pairs from mismatched ones, first and second words (P, D).
 
@@ -120,7 +114,7 @@ def hard_auc(first: np.ndarray, second: np.ndarray) -> float:
     rest[own, own] = total @ total - 2 * left + np.diag(both)
     cosine = product / np.sqrt(rest * size)
     same = np.eye(n, dtype=bool)
-    return auc(cosine[same], cosine[~same])
+    return auroc(cosine.ravel(), same.ravel())
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:
@@ -138,7 +132,8 @@ def mean_cosine(differences: np.ndarray) -> float:
 def easy_auc(own: np.ndarray, others: np.ndarray) -> float:
     """Return how well cosines of differences within a relation (P, D) exceed those with other relations' (Q, D)."""
     u, v = unit(own), unit(others)
-    return auc((u @ u.T)[np.triu_indices(len(u), 1)], (u @ v.T).ravel())
+    within, between = (u @ u.T)[np.triu_indices(len(u), 1)], (u @ v.T).ravel()
+    return auroc(np.concatenate([within, between]), np.arange(within.size + between.size) < within.size)
 
 
 def synthetic_relations(

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from scalebook.ensemble import Optimiser, Parameters, train
@@ -182,11 +181,3 @@ def keep(
     sure = np.concatenate([order[labels[order] == c][:share] for c in classes])
     rest = order[~np.isin(order, sure)][: count - len(sure)]
     return np.concatenate([sure, rest])
-
-
-def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Return Spearman's correlation along the last axis, ties averaged; 0 where one side does not vary."""
-    ranks = [rankdata(values, axis=-1) for values in (a, b)]
-    centred = [r - r.mean(axis=-1, keepdims=True) for r in ranks]
-    size = np.sqrt((centred[0] ** 2).sum(axis=-1) * (centred[1] ** 2).sum(axis=-1))
-    return (centred[0] * centred[1]).sum(axis=-1) / np.where(size == 0, 1, size)

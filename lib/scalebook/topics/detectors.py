@@ -6,13 +6,8 @@ Shape code: N answers, E features of an answer.
 from __future__ import annotations
 
 import numpy as np
-from scipy.stats import rankdata
 
-
-def auroc(score: np.ndarray, wrong: np.ndarray) -> float:
-    """Return the probability that a wrong answer scores above a right one, ties half; score (N,), wrong (N,) booleans."""
-    ranks, hits = rankdata(score), int(wrong.sum())
-    return float((ranks[wrong].sum() - hits * (hits + 1) / 2) / (hits * (len(wrong) - hits)))
+from scalebook.ranks import auroc
 
 
 def average_precision(score: np.ndarray, wrong: np.ndarray) -> float:

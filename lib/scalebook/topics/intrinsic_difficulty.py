@@ -15,6 +15,7 @@ import numpy as np
 from scipy.special import gammaln
 
 from scalebook.errors import UserError
+from scalebook.topics.intrinsic_geometry import squared_distances
 
 LENGTHS = 2.0 ** np.arange(-1, 2.1, 0.6)  # of the kernel, in units of the embedded circle's radius
 RIDGES = 10.0 ** np.array([-6.0, -3.0, -1.0])  # added to the diagonal of a kernel whose own diagonal is 1
@@ -50,7 +51,7 @@ def ridge_errors(u: np.ndarray, y: np.ndarray, test: np.ndarray, truth: np.ndarr
     and sines; length and ridge are those with the least leave-one-out error, for each target its own.
     """
     circle, there = _embed(u), _embed(test)
-    near, far = _squared(circle, circle), _squared(there, circle)
+    near, far = squared_distances(circle, circle), squared_distances(there, circle)
     least, errors = np.full(y.shape[1], np.inf), np.empty(y.shape[1])
     for length in LENGTHS:
         kernel = np.exp(-near / (2 * length**2))
@@ -131,7 +132,3 @@ def difficulty_bits(
 
 def _embed(u: np.ndarray) -> np.ndarray:
     return np.concatenate([np.cos(2 * np.pi * u), np.sin(2 * np.pi * u)], axis=1)
-
-
-def _squared(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return np.maximum((a**2).sum(1)[:, None] + (b**2).sum(1) - 2 * a @ b.T, 0.0)

@@ -1,4 +1,4 @@
-"""Rank correlations of many resamples at once, with and without a third quantity held fixed."""
+"""Statistics of ranks: correlations of many resamples at once, and how well a score tells two kinds apart."""
 
 from __future__ import annotations
 
@@ -16,6 +16,12 @@ def partial_spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> np.ndar
     xy, xz, yz = spearman(x, y), spearman(x, given), spearman(y, given)
     left = np.sqrt(np.maximum((1 - xz**2) * (1 - yz**2), 0))
     return np.where(left > 1e-9, (xy - xz * yz) / np.maximum(left, 1e-9), 0.0)
+
+
+def auroc(score: np.ndarray, positive: np.ndarray) -> float:
+    """Return the probability that a positive one scores above another, ties half; score (N,), positive (N,) booleans."""
+    ranks, hits = rankdata(score), int(positive.sum())
+    return float((ranks[positive].sum() - hits * (hits + 1) / 2) / (hits * (len(positive) - hits)))
 
 
 def _pearson(x: np.ndarray, y: np.ndarray) -> np.ndarray:
