@@ -119,7 +119,8 @@ def test_plan_has_the_designs_cells():
     assert sum(run.startswith("H-") for run in runs) == 5 * 4
     assert sum(run[0] in "MLS" for run in runs) >= 250
     assert [job.block for job in jobs if not job.needs_rates] == ["L"] * 17  # the rates come first
-    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBH"
+    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBHGR"
+    assert plan.SHAPES["m10"].n_nonemb == 37_748_736 and all(shape.width % shape.heads == 0 for shape in plan.SHAPES.values())
 
 
 def test_cooled_branch_follows_its_trunk_and_ends_near_zero():

@@ -45,7 +45,7 @@ def small_corpus(monkeypatch):
     text = np.zeros(5000, dtype=np.uint8)
     held = {name: text for name in corpus.HELD_OUT}
     known = corpus.Corpus(text, held, {"corpus": "c" * 64, "ood1": "d", "ood2": "e"}, "3.11.7", 3)
-    monkeypatch.setattr(corpus, "load", lambda: known)
+    monkeypatch.setattr(corpus, "load", lambda expected=None: known)
     return known
 
 
@@ -124,6 +124,25 @@ def test_committed_runs_and_parts_count_as_done(house, small_corpus):
 def test_unknown_blocks_are_refused():
     with pytest.raises(UserError, match="There is no block X; give letters of MLSWBH"):
         running.chosen("MX")
+    with pytest.raises(UserError, match="There is no size m77; give some of m0, m1"):
+        running.chosen("M", "m0,m77")
+    assert {job.size for job in running.chosen("ML", "m3, m4")} == {"m3", "m4"}
+
+
+def test_a_corpus_carried_from_another_machine_is_used(house, monkeypatch):
+    """A machine with another Python continues the table with the text that was brought along."""
+    text = np.arange(5000, dtype=np.uint8) % 128
+    held = {name: text[:400] for name in corpus.HELD_OUT}
+    known = corpus.Corpus(text, held, {"corpus": "c" * 64, "ood1": "d", "ood2": "e"}, "3.11.7", 3)
+    corpus.store(known)
+    monkeypatch.setattr(corpus.platform, "python_version", lambda: "3.99.1")
+    monkeypatch.setattr(corpus, "build", lambda: pytest.fail("the corpus was read from this machine's Python"))
+    expected = {"sha256": known.hashes, "python": "3.11.7", "files": 3, "train_bytes": 1}
+    assert corpus.load(expected).hashes == known.hashes
+    damaged = next((storage.work_dir()).glob("corpus-*-val.npy"))
+    damaged.write_bytes(damaged.read_bytes()[:-1] + b"!")
+    with pytest.raises(pytest.fail.Exception, match="was read from this machine"):
+        corpus.load(expected)
 
 
 def test_a_table_of_another_corpus_stops_the_work(house, small_corpus):

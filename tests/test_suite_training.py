@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from scalebook.suite import corpus, network, plan, throughput, training
+from scalebook.errors import ScalebookError, UserError
+from scalebook.suite import corpus, graphs, network, plan, running, throughput, training
 from scalebook.suite.plan import Job, Member, Rate, Shape
 
 TEXT = (b"def area(width, height):\n    if width:\n        return (width * height)\n    return [0]\n\n\n" * 400)
@@ -91,14 +92,17 @@ def trained(monkeypatch, one_thread):
     text = np.frombuffer(TEXT, dtype=np.uint8)
     held = training.held_windows({name: text for name in corpus.HELD_OUT}, 4)
 
-    def train(job, checkpoint=lambda state, due: None, state=None, done=lambda segment: False):
-        trainer = training.Trainer(job, [m.rate.factor for m in job.members], text, held, checkpoint)
+    def train(
+        job, checkpoint=lambda state, due: None, state=None, done=lambda segment: False, kind=training.Trainer
+    ):
+        trainer = kind(job, [m.rate.factor for m in job.members], text, held)
         found = {}
 
         def finish(segment, state, members, rows, by_position):
             found[segment] = ([job.run(m, segment) for m in members], rows, state.weights.clone())
 
-        trainer.run(state or trainer.start(), done, finish)
+        for trunk, due in trainer.run(state or trainer.start(), done, finish):
+            checkpoint(trunk, due)
         return found
 
     return train
@@ -155,6 +159,62 @@ def test_a_stack_agrees_with_its_members_alone(trained, name):
         for segment in alone:
             ours = [row["val"] for row in together[segment][1] if row["member"] == place]
             assert ours == pytest.approx([row["val"] for row in alone[segment][1]], abs=1e-4)
+
+
+class GraphTrainer(graphs.GraphTrainer):
+    """The GPU's trainer on this processor: the same arithmetic and bookkeeping, without the graph."""
+
+    device = torch.device("cpu")
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5])
+def test_the_gpus_trainer_agrees_with_the_processors(trained, decay):
+    rate = Rate("fixed", 1e-2)
+    members = (
+        Member("a", 1, rate, 20_000, decay), Member("b", 2, Rate("fixed", 3e-2), 20_000),
+        Member("c", 2, rate, 10_000),
+    )
+    job = tiny_job(members=members)
+    ours, theirs = trained(job, kind=GraphTrainer), trained(job)
+    assert ours.keys() == theirs.keys()
+    for segment, (runs, rows, weights) in ours.items():
+        expected = theirs[segment]
+        assert runs == expected[0] and torch.allclose(weights, expected[2], atol=2e-3)
+        for row, other in zip(rows, expected[1], strict=True):
+            assert row == pytest.approx(other, abs=2e-4)
+
+
+def test_the_gpus_trainer_goes_on_from_any_checkpoint(trained, monkeypatch):
+    monkeypatch.setattr(graphs, "CHUNK", 7)
+    whole, saved = trained(tiny_job(), kind=GraphTrainer), []
+    trained(tiny_job(), lambda state, due: saved.append(state.pack()), kind=GraphTrainer)
+    for data in saved[:: len(saved) // 4]:
+        rest = trained(tiny_job(), state=training.State.unpack(data), kind=GraphTrainer)
+        assert "cooled-0.02M" in rest and same(rest, {name: whole[name] for name in rest})
+
+
+def test_repeated_text_is_the_same_windows_in_another_order(trained):
+    member = Member("a", 1, Rate("fixed", 1e-2), 10_000)
+    text = np.frombuffer(TEXT, dtype=np.uint8)
+    trainer = training.Trainer(tiny_job("linear0", (member,), unique=2048), [1e-2], text, {})
+    epochs = trainer.orders[0][:64].reshape(4, 16)
+    once = training.Trainer(tiny_job("linear0", (member,)), [1e-2], text, {}).orders[0]
+    assert (epochs[0] == once[:16]).all()  # the first epoch is the run that reads everything once
+    assert all((np.sort(epoch) == np.sort(epochs[0])).all() for epoch in epochs)
+    assert not (epochs[1] == epochs[0]).all() and not (epochs[2] == epochs[1]).all()
+    with pytest.raises(ValueError, match="windows of text"):
+        training.Trainer(tiny_job("linear0", (member,), unique=10 * text.size), [1e-2], text, {})
+
+
+def test_without_a_gpu_its_blocks_are_refused():
+    with pytest.raises(UserError, match="Block G would take days on a CPU"):
+        running.work("G", 1, 0.0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_missing_gpu_is_told():
+    with pytest.raises(ScalebookError, match="no GPU"):
+        graphs.work([], {}, None, 0.0, lambda active: None)
 
 
 def test_weight_decay_spares_norms_and_embeddings():

@@ -130,7 +130,7 @@ def suite(*blocks: str) -> pd.DataFrame:
     """Return the curves of whole blocks of the book's own model suite, one row for each logged point.
 
     ``blocks`` are letters, as in ``suite("L", "M")``: M size x tokens, L learning rate, S schedules, W weight decay, B
-    batch, H shape. Rows are sorted by run and step. Columns, all described in data/suite/README.md:
+    batch, H shape, G larger sizes with a rate tuned at each, R repeated text. Rows are sorted by run and step. Columns, all described in data/suite/README.md:
 
     - what the curve is: ``run`` (its unique name; a trunk and each of its cooled branches are curves of their own),
       ``block``, ``size``, ``seed``, ``schedule`` (constant, cooled, linear0, cosine0, cosine10), ``arm``, ``stack``;

@@ -96,6 +96,12 @@ def _norm(hidden: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> tor
     return torch.addcmul(shift[:, None], F.layer_norm(hidden, scale.shape[1:]), scale[:, None])
 
 
+def _rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    if index.is_cuda:  # the embedding's gradient sorts and waits for the host, which a CUDA graph cannot hold
+        return table.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+    return F.embedding(index, table)
+
+
 def logits(flat: torch.Tensor, inputs: torch.Tensor, shape: Shape) -> torch.Tensor:
     """Return next-byte scores, float32 (S, B, T, V).
 
@@ -107,13 +113,13 @@ def logits(flat: torch.Tensor, inputs: torch.Tensor, shape: Shape) -> torch.Tens
     if stack == 1:
         split = zip(plan.names, flat.view(-1).split(plan.lengths), plan.shapes, strict=True)
         p = {name: piece.view(size) for name, piece, size in split}
-        hidden = F.embedding(inputs[0], p["tokens"]) + p["positions"][:time]  # B T D
+        hidden = _rows(p["tokens"], inputs[0]) + p["positions"][:time]  # B T D
         rows: tuple[int, ...] = (batch * time,)
     else:
         split = zip(plan.names, flat.split(plan.lengths, dim=1), plan.shapes, strict=True)
         p = {name: piece.reshape(stack, *size) for name, piece, size in split}
-        offset = torch.arange(stack).mul_(VOCABULARY).view(stack, 1, 1)
-        hidden = F.embedding(inputs + offset, p["tokens"].reshape(-1, d)) + p["positions"][:, None, :time]  # S B T D
+        offset = torch.arange(stack, device=inputs.device).mul_(VOCABULARY).view(stack, 1, 1)
+        hidden = _rows(p["tokens"].reshape(-1, d), inputs + offset) + p["positions"][:, None, :time]  # S B T D
         rows = (stack, batch * time)
     hidden = hidden.view(*rows, d)
     for layer in range(shape.layers):

@@ -20,7 +20,10 @@ BLOCKS = {
     "W": "weight decay x batch, at fixed tokens and at fixed steps",
     "B": "batch x learning rate",
     "H": "shape: depth against width at one number of parameters",
+    "G": "size x tokens x learning rate, to 38 million parameters",
+    "R": "repeated text: size x unique tokens x epochs",
 }
+GPU_BLOCKS = "GR"  # a day or more on a CPU
 FIRST_SEED = 1000  # seeds below were used to choose the design
 BATCH = 8 * CONTEXT  # tokens a step unless a block varies it
 COOLDOWN = 0.2  # share of a run's steps, at its end
@@ -63,7 +66,8 @@ SHAPES_H = {
     "h84x1": Shape(84, 1, 6), "h60x2": Shape(60, 2, 4), "h48x3": Shape(48, 3, 3),
     "h36x5": Shape(36, 5, 2), "h28x9": Shape(28, 9, 2),
 }
-SHAPES = SIZES | SHAPES_H
+SIZES_G = {"m8": Shape(256, 8, 8), "m9": Shape(384, 10, 8), "m10": Shape(512, 12, 8)}
+SHAPES = SIZES | SHAPES_H | SIZES_G
 LADDER = tuple(int(MILLION * factor) for factor in (0.125, 0.25, 0.5, 1, 2, 4, 8, 16))
 
 
@@ -98,7 +102,9 @@ class Job:
     """What is trained in one go.
 
     ``schedule``: constant (a trunk; ``branches`` are the token counts at which cooled branches end), cooled, linear0,
-    cosine0 or cosine10. ``arm`` marks the runs of W that have a fixed number of steps.
+    cosine0 or cosine10. ``arm`` marks the runs of W that have a fixed number of steps. ``unique`` is the number of
+    tokens that are read again and again, 0 where no text is repeated. ``trunk`` says whether the curve at constant rate is
+    a run of the table too, or only the branches.
     """
 
     name: str
@@ -110,6 +116,8 @@ class Job:
     batch: int = BATCH
     arm: str = ""
     probes: bool = False
+    unique: int = 0
+    trunk: bool = True
 
     @property
     def shape(self) -> Shape:
@@ -132,7 +140,7 @@ class Job:
             reach = tuple(member for member in self.members if member.tokens >= tokens)
             if reach:
                 found[f"cooled-{label(tokens)}"] = reach
-        for tokens in sorted({member.tokens for member in self.members}):
+        for tokens in sorted({member.tokens for member in self.members}) if self.trunk else ():
             ending = tuple(member for member in self.members if member.tokens == tokens)
             found[f"{self.schedule}-{label(tokens)}"] = ending
         return found
@@ -243,6 +251,25 @@ def _shape() -> Iterator[Job]:
             yield Job(f"H-{name}-s{seed}", "H", name, "cooled", (member,))
 
 
+def _ladder() -> Iterator[Job]:
+    """Three seeds at the law's rate and three other rates, which end earlier for the two largest models."""
+    for size in ("m10", "m9", "m8", "m7", "m6", "m5", "m4", "m3"):  # the longest first
+        rates = 4 if size in ("m9", "m10") else 8
+        members = [Member("x1", seed, LAW, 8 * MILLION) for seed in _seeds(3)]
+        members += [Member(f"x{x:g}", FIRST_SEED, Rate("law", x), rates * MILLION) for x in (0.25, 0.5, 2)]
+        branches = tuple(tokens for tokens in LADDER if tokens <= 8 * MILLION)
+        yield Job(f"G-{size}", "G", size, "constant", tuple(members), branches, trunk=False)
+
+
+def _repeated() -> Iterator[Job]:
+    for size in ("m7", "m5", "m3", "m1"):
+        for unique in (MILLION // 8, MILLION // 2):
+            members = tuple(Member(f"u{label(unique)}", seed, LAW, 10 * unique) for seed in _seeds(3))
+            branches = tuple(unique * epochs for epochs in (1, 2, 4, 10))
+            name = f"R-{size}-u{label(unique)}"
+            yield Job(name, "R", size, "constant", members, branches, trunk=False, unique=unique)
+
+
 def _stacks(job: Job) -> Iterator[Job]:
     """Split a job where training its members one after the other is as fast: above size m1 on one CPU thread."""
     if job.size in ("m0", "m1") or len(job.members) == 1:
@@ -255,8 +282,11 @@ def _stacks(job: Job) -> Iterator[Job]:
 
 
 def jobs() -> list[Job]:
-    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H."""
-    parts = (_learning_rate, _main_grid, _learning_rate_seeds, _schedules, _weight_decay, _batch, _shape)
+    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R."""
+    parts = (
+        _learning_rate, _main_grid, _learning_rate_seeds, _schedules, _weight_decay, _batch, _shape,
+        _ladder, _repeated,
+    )
     return [job for part in parts for job in part()]
 
 

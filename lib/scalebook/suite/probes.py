@@ -109,12 +109,13 @@ def errors(weights: torch.Tensor, shape: Shape, probes: dict[str, Probe]) -> dic
 
 
 def _error(weights: torch.Tensor, shape: Shape, name: str, probe: Probe, piece: int = 32) -> list[float]:
-    right = torch.zeros(len(weights))
+    device = weights.device
+    right = torch.zeros(len(weights), device=device)
     inside = (np.arange(CONTEXT) >= probe.start[:, None]) & (np.arange(CONTEXT) < probe.stop[:, None])
     with torch.no_grad():
         for first in range(0, len(probe.windows), piece):
-            windows = torch.from_numpy(probe.windows[first : first + piece])
-            counted = torch.from_numpy(inside[first : first + piece])
+            windows = torch.from_numpy(probe.windows[first : first + piece]).to(device)
+            counted = torch.from_numpy(inside[first : first + piece]).to(device)
             targets = windows[:, 1:]
             scores = logits(weights, windows[:, :-1].expand(len(weights), -1, -1), shape)
             if name == "bracket":

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 
 from scalebook.errors import ScalebookError, UserError
 from scalebook.suite import corpus, rates, storage
-from scalebook.suite.plan import BLOCKS, Job, jobs
+from scalebook.suite.plan import BLOCKS, GPU_BLOCKS, SHAPES, Job, jobs
 
 # Training tokens per second of one thread at 2.5 GHz, stacked as in the plan, measurements included: only for the
 # remaining time shown, which is corrected by what this machine turns out to do.
@@ -28,12 +28,19 @@ WORKER_ENVIRONMENT = {
 QUIET_TELL_SECONDS = 60.0
 
 
-def chosen(blocks: str) -> list[Job]:
-    """Return the jobs of the named blocks in the order of work; raises UserError for an unknown letter."""
+def chosen(blocks: str, sizes: str = "") -> list[Job]:
+    """Return the jobs of the named blocks in the order of work, of some sizes only where ``sizes`` names any.
+
+    Raises UserError for an unknown letter or size.
+    """
     unknown = sorted(set(blocks.upper()) - set(BLOCKS))
     if unknown or not blocks:
         raise UserError(f"There is no block {', '.join(unknown) or '(none given)'}; give letters of {''.join(BLOCKS)}.")
-    return [job for job in jobs() if job.block in blocks.upper()]
+    names = [name.strip() for name in sizes.split(",") if name.strip()]
+    strange = sorted(set(names) - set(SHAPES))
+    if strange:
+        raise UserError(f"There is no size {', '.join(strange)}; give some of {', '.join(SHAPES)} with commas between.")
+    return [job for job in jobs() if job.block in blocks.upper() and (not names or job.size in names)]
 
 
 def expected_seconds(job: Job) -> float:
@@ -60,9 +67,9 @@ def clock(seconds: float) -> str:
 
 
 @contextmanager
-def only_one() -> Iterator[None]:
-    """Hold the lock of the suite's work folder; raises ScalebookError when another process has it."""
-    path = storage.work_dir() / "lock"
+def only_one(name: str = "lock") -> Iterator[None]:
+    """Hold a lock of the suite's work folder; raises ScalebookError when another process has it."""
+    path = storage.work_dir() / name
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a+", encoding="utf-8") as file:
         try:
@@ -131,34 +138,56 @@ class Progress:
         print(f"\r\033[K{text}" if live else text, end="" if live else "\n", file=sys.stderr, flush=True)
 
 
-def work(blocks: str, count: int, minutes: float | None) -> bool:
-    """Train what is missing of some blocks with ``count`` workers; return whether all of it is finished.
+def work(blocks: str, count: int, minutes: float | None, sizes: str = "", gpu: bool = False) -> bool:
+    """Train what is missing of some blocks; return whether all of it is finished.
 
-    Stops after ``minutes`` with everything saved. Raises ScalebookError when the corpus here is not the table's, when a
-    worker dies, or when another suite is at work.
+    With ``count`` worker processes, or on the GPU. Stops after ``minutes`` with everything saved. Raises UserError for
+    blocks that a CPU cannot train in a day, and ScalebookError when the corpus here is not the table's, when a worker
+    dies, or when another suite is at work.
     """
+    todo = chosen(blocks, sizes)
+    heavy = sorted({job.block for job in todo} & set(GPU_BLOCKS))
+    if heavy and not gpu:
+        raise UserError(f"Block {', '.join(heavy)} would take days on a CPU; add --gpu on a machine that has one.")
     table = storage.committed()
     if table.about.get("corpus"):
-        corpus.check(corpus.load(), table.about["corpus"])
+        corpus.check(corpus.load(table.about["corpus"]), table.about["corpus"])
     done = storage.Done(table)
-    todo = chosen(blocks)
     waiting = [job for job in todo if not done.job(job)]
     if not waiting:
         return True
     deadline = time.time() + 60 * minutes if minutes is not None else float("inf")
+    if gpu:
+        _on_gpu(waiting, table, deadline, Progress(todo, done, 1))
+    else:
+        _on_cpu(waiting, table, deadline, Progress(todo, done, min(count, len(waiting))))
+    return all(done.job(job) for job in todo)
+
+
+def _on_gpu(waiting: list[Job], table: storage.Table, deadline: float, progress: Progress) -> None:
+    from scalebook.suite import graphs
+
+    law = current_law(table)
+    if law is None:
+        raise ScalebookError("The learning rates come from block L; run `scalebook suite --blocks L` first.")
+    with only_one("lock-gpu"):  # the processor of the same machine may train other jobs meanwhile
+        graphs.work(waiting, law, table, deadline, progress.show)
+    progress.show([], force=True)
+
+
+def _on_cpu(waiting: list[Job], table: storage.Table, deadline: float, progress: Progress) -> None:
     with only_one():
-        corpus.load()  # read once here, so that two workers do not write the same cache
+        corpus.load(table.about.get("corpus"))  # read once here, so that two workers do not write the same cache
         inbox: queue.Queue = queue.Queue()
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-        workers = [_Worker(number, deadline, inbox) for number in range(min(count, len(waiting)))]
+        workers = [_Worker(number, deadline, inbox) for number in range(progress.count)]
         try:
-            _serve(workers, inbox, waiting, table, Progress(todo, done, len(workers)))
+            _serve(workers, inbox, waiting, table, progress)
         finally:
             for worker in workers:
                 worker.process.stdin.close()
                 worker.process.terminate()
                 worker.process.wait()
-    return all(done.job(job) for job in todo)
 
 
 def _serve(

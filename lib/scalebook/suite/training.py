@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +19,6 @@ from scalebook.suite.network import decay_mask, initial, stream, token_losses
 from scalebook.suite.plan import Job, Member, label
 
 BETA1, BETA2, EPSILON, CLIP = 0.9, 0.95, 1e-8, 1.0
-EVAL_WINDOWS = 32  # windows at a time: keeps the activations in the cache
 
 
 class Stopped(Exception):
@@ -50,7 +49,7 @@ class State:
     def pack(self) -> bytes:
         """Return the state as bytes that ``unpack`` reads, exact to the bit."""
         buffer = io.BytesIO()
-        torch.save(vars(self), buffer)
+        torch.save({k: v.cpu() if isinstance(v, torch.Tensor) else v for k, v in vars(self).items()}, buffer)
         return buffer.getvalue()
 
     @staticmethod
@@ -70,30 +69,38 @@ class Trainer:
     """Trains one job and hands out its finished segments.
 
     ``train`` is the corpus (uint8, 1-D), ``held`` what ``held_windows`` returns, ``peaks`` the peak learning rate of
-    each member. ``checkpoint(state, due)`` is called where work may stop, with ``due`` true before a branch; it may
-    raise ``Stopped``.
+    each member.
     """
 
+    eval_windows = 32  # windows at a time: keeps the activations in the cache
+
     def __init__(
-        self, job: Job, peaks: list[float], train: np.ndarray, held: Mapping[str, torch.Tensor],
-        checkpoint: Callable[[State, bool], None] = lambda state, due: None,
+        self, job: Job, peaks: list[float], train: np.ndarray, held: Mapping[str, torch.Tensor]
     ) -> None:
-        self.job, self.train, self.held, self.checkpoint = job, train, held, checkpoint
+        self.job, self.train, self.held = job, train, held
         self.peaks = np.array(peaks)
         self.batch = job.batch // CONTEXT
         self.windows = np.lib.stride_tricks.as_strided(
             train, shape=((train.size - 1) // CONTEXT, CONTEXT + 1), strides=(CONTEXT, 1)
         )
         self.mask = decay_mask(job.shape)
-        needed = max(job.steps(member.tokens) for member in job.members) * self.batch
-        if needed > len(self.windows):
-            raise ValueError(f"{job.name} needs {needed} windows of text and the corpus has {len(self.windows)}")
         # Runs of one size and seed read the same bytes in the same order whatever else differs: comparisons are paired.
-        orders = {
-            member.seed: stream(member.seed, f"order/{job.size}").permutation(len(self.windows))[:needed]
-            for member in job.members
-        }
+        orders = {member.seed: self._order(member.seed) for member in job.members}
         self.orders = [orders[member.seed] for member in job.members]
+
+    def _order(self, seed: int) -> np.ndarray:
+        """Return the windows in the order in which they are read, each at most once unless the job repeats text."""
+        job = self.job
+        needed = max(job.steps(member.tokens) for member in job.members) * self.batch
+        there = job.unique // CONTEXT or len(self.windows)
+        if there > len(self.windows) or (needed > there and not job.unique):
+            wanted = max(needed, there) if job.unique else needed
+            raise ValueError(f"{job.name} needs {wanted} windows of text and the corpus has {len(self.windows)}")
+        order = stream(seed, f"order/{job.size}").permutation(len(self.windows))[:there]
+        epochs = [order]
+        while sum(map(len, epochs)) < needed:  # each epoch is shuffled anew
+            epochs.append(stream(seed, f"epoch/{len(epochs)}/{job.size}").permutation(order))
+        return np.concatenate(epochs)[:needed]
 
     def start(self) -> State:
         """Return the state before the first step."""
@@ -127,11 +134,19 @@ class Trainer:
         state.loss_sum += losses.detach()
         state.loss_steps += 1
 
+    def advance(self, state: State, unit: np.ndarray, until: int) -> Generator[None]:
+        """Take the steps up to ``until``, and pause after each but the last; ``unit`` is the rate over its peak."""
+        while True:
+            self.step(state, unit[state.step] * self.peaks[state.members])
+            if state.step == until:
+                return
+            yield
+
     def losses(self, state: State, name: str) -> torch.Tensor:
         """Return the mean loss by position on a held-out sample, float32 (S, T), nats."""
         with torch.no_grad():
-            total = torch.zeros(len(state.members), CONTEXT)
-            for piece in self.held[name].split(EVAL_WINDOWS):
+            total = torch.zeros(len(state.members), CONTEXT, device=state.weights.device)
+            for piece in self.held[name].split(self.eval_windows):
                 total += token_losses(state.weights, piece.expand(len(state.members), -1, -1), self.job.shape).sum(1)
         return total / len(self.held[name])
 
@@ -143,7 +158,8 @@ class Trainer:
             measured |= {name: self.losses(state, name).mean(1) for name in self.held if name != "val"}
             measured["val2"] = (measured["val2a"] + measured["val2b"]) / 2
         train = state.loss_sum / max(1, state.loss_steps)
-        state.loss_sum, state.loss_steps = torch.zeros_like(state.loss_sum), 0
+        state.loss_sum.zero_()
+        state.loss_steps = 0
         total = float(unit[: state.step].sum())
         rows = []
         for place, k in enumerate(state.members):
@@ -152,32 +168,33 @@ class Trainer:
             rows.append(row | {name: float(values[place]) for name, values in measured.items()})
         return rows, by_position
 
-    def branch(self, trunk: State, tokens: int) -> tuple[State, list[dict], torch.Tensor]:
+    def branch(
+        self, trunk: State, tokens: int
+    ) -> Generator[None, None, tuple[State, list[dict], torch.Tensor]]:
         """Cool a copy of the trunk down to the end of ``tokens``; return it, its rows and its loss by position."""
         members = self.job.members
         state = trunk.pick([place for place, k in enumerate(trunk.members) if members[k].tokens >= tokens])
         end = self.job.steps(tokens)
         state.rows, state.loss_sum, state.loss_steps = [], torch.zeros_like(state.loss_sum), 0
         unit = schedules.rates("cooled", end)
-        wanted = schedules.branch_points(state.step, end)
         rows: list[dict] = []
         by_position = torch.empty(0)
-        while state.step < end:
-            self.checkpoint(trunk, False)
-            self.step(state, unit[state.step] * self.peaks[state.members])
-            if state.step in wanted:
-                new, by_position = self._measure(state, unit, whole=state.step == end)
-                rows += new
+        for until in schedules.branch_points(state.step, end):
+            yield
+            yield from self.advance(state, unit, until)
+            new, by_position = self._measure(state, unit, whole=until == end)
+            rows += new
         return state, rows, by_position
 
     def run(
         self, state: State, done: Callable[[str], bool],
         finish: Callable[[str, State, list[Member], list[dict], torch.Tensor], None],
-    ) -> None:
+    ) -> Generator[tuple[State, bool]]:
         """Train from ``state`` to the end of the job.
 
         ``done(segment)`` says which segments need no training any more; ``finish(segment, state, members, rows,
-        loss by position)`` receives each that is ready.
+        loss by position)`` receives each that is ready. Yields the state of the trunk wherever work may stop and go on
+        from it later, with True before a branch.
         """
         job = self.job
         total = max(job.steps(member.tokens) for member in job.members)
@@ -190,18 +207,20 @@ class Trainer:
         while True:
             tokens = leaves.get(state.step)
             if tokens and not done(f"cooled-{label(tokens)}"):
-                self.checkpoint(state, True)
-                cooled, rows, by_position = self.branch(state, tokens)
+                yield state, True
+                work = self.branch(state, tokens)
+                cooled, rows, by_position = yield from _paused(work, state)
                 finish(f"cooled-{label(tokens)}", cooled, [job.members[k] for k in cooled.members], rows, by_position)
-            if state.step == total:
+            if state.step == total or not (job.trunk or any(step > state.step for step in leaves)):
                 return
-            self.step(state, unit[state.step] * self.peaks[state.members])
+            until = min(stop for stop in wanted | leaves.keys() if stop > state.step)
+            yield from _paused(self.advance(state, unit, until), state)
             if state.step in wanted:
                 rows, by_position = self._measure(state, unit, whole=state.step in ends)
                 state.rows += rows
                 self._end_members(state, by_position, done, finish)
             if state.members:
-                self.checkpoint(state, False)
+                yield state, False
 
     def _end_members(self, state: State, by_position: torch.Tensor, done: Callable, finish: Callable) -> None:
         """Hand out the members whose run ends here and train on without them."""
@@ -210,7 +229,7 @@ class Trainer:
             return
         keys = [state.members[place] for place in ending]
         segment = f"{self.job.schedule}-{label(self.job.members[keys[0]].tokens)}"
-        if not done(segment):
+        if self.job.trunk and not done(segment):
             rows = [row for row in state.rows if row["member"] in keys]
             finish(segment, state.pick(ending), [self.job.members[k] for k in keys], rows, by_position[ending])
         staying = [place for place in range(len(state.members)) if place not in ending]
@@ -220,3 +239,13 @@ class Trainer:
             vars(state).update(vars(kept))
         else:
             state.members = []
+
+
+def _paused(work: Generator, trunk: State) -> Generator:
+    """Run ``work`` and show the trunk at each of its pauses."""
+    while True:
+        try:
+            next(work)
+        except StopIteration as end:
+            return end.value
+        yield trunk, False
