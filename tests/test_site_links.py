@@ -124,3 +124,13 @@ def test_every_judged_claim_has_its_place_in_its_chapter(html, pages):
     judged = [row for row in ledger if row["build"] and (html / "chapters" / f"{row['chapter']}.html").is_file()]
     for row in judged:
         assert row["claim"] in pages[html / "chapters" / f"{row['chapter']}.html"].anchors
+
+
+def test_the_model_suite_can_be_taken_away(html, pages):
+    from scalebook.downloads import SUITE
+    from scalebook.paths import root
+
+    page = (html / "pages" / "downloads.html").read_text(encoding="utf-8")
+    for name, (file, _) in SUITE.items():
+        assert f'href="../downloads/{name}"' in page
+        assert (html / "downloads" / name).read_bytes() == (root() / "data" / "suite" / file).read_bytes()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from pathlib import Path
 from typing import Any
 
 from scalebook.markup import raw
@@ -24,6 +25,12 @@ WHOLE = {
     "ledger.json": "the same with the rules in full, one object a claim",
     "atlas.csv": "every exponent: value, interval, decades of x, the paper's value",
     "references.bib": "all papers of the book as BibTeX",
+}
+SUITE = {  # name here: file in data/suite, what it holds
+    "microscale.csv.gz": ("microscale.csv.gz", "the microscale suite, our own learning curves: one row a logged point"),
+    "microscale-runs.csv.gz": ("runs.csv.gz", "its runs: machine, date, probes, loss by position"),
+    "microscale.json": ("microscale.json", "its provenance: corpus, versions, learning-rate law, blocks"),
+    "microscale.md": ("README.md", "its columns, units and design, and how to make it again"),
 }
 
 
@@ -101,11 +108,17 @@ def cite(chapter: ChapterInfo, book: str, year: int, url: str) -> str:
     return f"@incollection{{howthingsscale_{chapter.slug},\n{lines}}}"
 
 
-def files() -> str:
-    """Return the files about the whole book, with what each holds."""
+def suite_files(folder: Path) -> dict[str, tuple[Path, str]]:
+    """Return the files of the model suite that are in ``folder``: name of the download -> path and what it holds."""
+    return {name: (folder / file, what) for name, (file, what) in SUITE.items() if (folder / file).is_file()}
+
+
+def files(suite: Mapping[str, tuple[Path, str]]) -> str:
+    """Return the files about the whole book, with what each holds; ``suite`` is what ``suite_files`` returns."""
+    whole = WHOLE | {name: what for name, (_, what) in suite.items()}
     lines = "".join(
         f'<tr><th scope="row"><a href="../downloads/{name}" download>{name}</a></th><td>{what}</td></tr>'
-        for name, what in WHOLE.items()
+        for name, what in whole.items()
     )
     return raw(f'<table class="sb-plain"><tbody>{lines}</tbody></table>')
 

@@ -82,7 +82,7 @@ def _pages(
         "ledger": lambda _: generated.ledger(found),
         "failures": lambda _: generated.failures(found, chapters.reasons),
         "atlas": lambda _: atlas.shown(exponents),
-        "files": lambda _: downloads.files(),
+        "files": lambda _: downloads.files(downloads.suite_files(root() / "data" / "suite")),
         "notebooks": lambda _: downloads.notebooks(written),
     }
     facts = {}
@@ -136,6 +136,8 @@ def _shared(stage: Stage, found: Sequence[Row], chapters: Chapters) -> None:
     stage.write(f"_static/mathjax/{FONT}", font if any(map(RARE.search, pages)) else common_letters(font))
     stage.write("_extra/downloads/ledger.csv", downloads.ledger_csv(found))
     stage.write("_extra/downloads/ledger.json", downloads.ledger_json(found))
+    for name, (path, _) in downloads.suite_files(root() / "data" / "suite").items():
+        stage.copy(f"_extra/downloads/{name}", path)
     papers = [paper for register in load_all().values() for paper in register.papers]
     stage.write("_extra/downloads/references.bib", downloads.references_bib(papers))
 
