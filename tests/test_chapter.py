@@ -148,6 +148,8 @@ def test_sizes_stand_beside_the_original_as_powers_of_ten(chapter):
     table = chapter.beside({"Tokens (D)": 1e12, "width": 1000}, {"Tokens (D)": 1e6, "width": 10}, ("paper", "here"))
     assert table.loc["Tokens (D)"].to_dict() == {"paper": "10^12.0", "here": "10^6.0", "gap": "10^6.0"}
     assert results(chapter)["glue"] == {"gap-tokens-d": "6", "gap-width": "2"}
+    table = chapter.beside({"runs": 245}, {"runs": 250})
+    assert table.loc["runs", "gap"] == "10^0.0" and results(chapter)["glue"]["gap-runs"] == "0"  # never minus zero
 
 
 @pytest.mark.parametrize("ours", [{"width": 10}, {"width": 10, "depth": 0}, {"width": 10, "depth": float("nan")}])

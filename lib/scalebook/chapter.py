@@ -242,8 +242,8 @@ class Chapter:
             raise MeasurementError(f"beside: every size is a number above zero; given were {theirs} and {ours}.")
         powers = np.log10(table.assign(gap=table[names[0]] / table[names[1]]))
         for size, gap in powers["gap"].items():
-            self.glue("gap-" + re.sub(r"[^a-z0-9]+", "-", str(size).lower()).strip("-"), gap, "{:.0f}")
-        return powers.map("10^{:.1f}".format)
+            self.glue("gap-" + re.sub(r"[^a-z0-9]+", "-", str(size).lower()).strip("-"), gap, "{:z.0f}")
+        return powers.map("10^{:z.1f}".format)
 
     def _claim(self, claim_id: str) -> Claim:
         if claim_id not in self._claims:
