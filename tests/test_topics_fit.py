@@ -204,6 +204,8 @@ def test_the_sparse_law_is_the_dense_one_at_zero_and_is_found_again():
     assert found["joint"]["alpha"] == pytest.approx(0.5, abs=0.01)
     assert found["error"][sparse_students.RIVALS[0]] < 0.01 < found["error"][sparse_students.RIVALS[1]]
     assert found["joint"]["alpha"] == pytest.approx(found["alone"]["alpha"], abs=0.02)
+    none_dense = sparse_students.compare_laws(n, d, s, loss, (n > 3e4) & (s > 0))
+    assert np.isnan(none_dense["dense"]).all() and np.isfinite(found["dense"]).all()
     by_active = sparse_students.SparseLaw({"N": n * (1 - s), "D": d, "S": s}, truth)
     other = sparse_students.compare_laws(n, d, s, by_active, n > 3e4)
     assert other["active"]["alpha"] == pytest.approx(0.5, abs=0.01)

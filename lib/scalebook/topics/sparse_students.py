@@ -204,7 +204,8 @@ def compare_laws(
 
     Returns "error": root mean square of log forecast - log loss over the hidden cells for each of `RIVALS` and
     `VARIANTS`; "dense": the same over hidden cells with S = 0 for the sparsity-aware law and for the dense law fitted
-    to S = 0 alone; "joint", "alone" and "active": the parameters of these two and of the first variant.
+    to S = 0 alone, NaN where none is hidden, as happens when sparsities are dealt out at random; "joint", "alone" and
+    "active": the parameters of these two and of the first variant.
     """
     seen, dense = ~hidden, s == 0
     active = n * (1 - s)
@@ -228,10 +229,12 @@ def compare_laws(
     forecasts[RIVALS[3]] = free
     miss = {name: np.log(values / loss) for name, values in forecasts.items()}
     at, alone = hidden & dense, chinchilla(n, seen & dense)
-    alone_miss = np.log(alone.predict({"N": n[at], "D": d[at]}) / loss[at])
+    missed = [np.full(2, np.nan)] * 2
+    if at.any():
+        missed = [miss[RIVALS[0]][at], np.log(alone.predict({"N": n[at], "D": d[at]}) / loss[at])]
     return {
         "error": {name: float(np.sqrt((values[hidden] ** 2).mean())) for name, values in miss.items()},
-        "dense": [float(np.sqrt((values**2).mean())) for values in (miss[RIVALS[0]][at], alone_miss)],
+        "dense": [float(np.sqrt((values**2).mean())) for values in missed],
         "joint": joint.params,
         "alone": alone.params,
         "active": of_active.params,
