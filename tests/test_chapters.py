@@ -105,10 +105,8 @@ def test_the_quick_run_stays_within_its_budget(run, slug):
 def test_the_published_run_judges_every_claim(published):
     ledger = json.loads((ROOT / "data" / "ledger" / f"{published}.json").read_text(encoding="utf-8"))
     assert ledger["profile"] == "full" and ledger["seed"] >= FIRST_SEED
-    text = (ROOT / "chapters" / f"{published}.ipynb").read_text(encoding="utf-8")
     registered = {claim.id for _, claim in load_register(published).claims()}
     assert set(ledger["claims"]) == registered
     for name, claim in ledger["claims"].items():
         assert claim["verdict"] in (REPRODUCED, NOT_REPRODUCED, INCONCLUSIVE), name
-        if claim["control"]["state"] == "does not fail":  # nothing is shown then, and the chapter has to say why
-            assert claim["verdict"] != REPRODUCED and f"<!-- why {name}:" in text, name
+        assert claim["control"]["state"] != "does not fail", name

@@ -19,7 +19,7 @@ from scalebook.suite import storage
 from scalebook.suite.corpus import CONTEXT
 from scalebook.suite.network import layout, token_losses
 from scalebook.suite.plan import GPU_BLOCKS, Job
-from scalebook.suite.training import BETA1, BETA2, CLIP, EPSILON, State, Stopped, Trainer
+from scalebook.suite.training import BETA1, BETA2, State, Stopped, Trainer, adamw
 from scalebook.suite.worker import Worker
 
 SIDE_BY_SIDE = 8  # jobs at a time
@@ -51,21 +51,16 @@ class Slot:
         self.replay = self._captured() if device.type == "cuda" else self.step
 
     def step(self) -> None:
-        """Take one AdamW step: the arithmetic of ``Trainer.step`` with every number read from the GPU's memory."""
+        """Take the step of ``Trainer.step`` with every number read from the GPU's memory."""
         windows = self.order.index_select(1, self.at * self.batch + self.within)  # S B
         windows = self.text[windows[..., None] * CONTEXT + self.bytes].long()  # S B T+1
         weights = self.weights.detach().requires_grad_()
         losses = token_losses(weights, windows, self.shape).flatten(1).mean(1)
         (gradient,) = torch.autograd.grad(losses.sum(), weights)
         with torch.no_grad():
-            norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-            gradient.mul_((CLIP / (norm + 1e-6)).clamp_(max=1.0))
-            self.first.lerp_(gradient, 1 - BETA1)
-            self.second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-            if self.mask is not None:
-                self.weights.mul_(1 - self.shrink.index_select(1, self.at) * self.mask)
-            root = self.second.sqrt().div_(self.scale.index_select(0, self.at)).add_(EPSILON)
-            self.weights.addcdiv_(self.first * self.size.index_select(1, self.at), root)
+            size, scale = self.size.index_select(1, self.at), self.scale.index_select(0, self.at)
+            shrink = None if self.mask is None else self.shrink.index_select(1, self.at) * self.mask
+            adamw(self.weights, self.first, self.second, gradient, size, scale, shrink)
             self.loss_sum += losses.detach()
             self.at += 1
 

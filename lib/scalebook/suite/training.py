@@ -65,6 +65,24 @@ def held_windows(held: Mapping[str, np.ndarray], count: int) -> dict[str, torch.
     return found | {"val2a": both[0::2], "val2b": both[1::2]}
 
 
+def adamw(
+    weights: torch.Tensor, first: torch.Tensor, second: torch.Tensor, gradient: torch.Tensor,
+    size: torch.Tensor, scale: float | torch.Tensor, shrink: torch.Tensor | None,
+) -> None:
+    """Change weights and moments (S, P) by one AdamW step with the gradient clipped at norm 1 for each member.
+
+    ``size`` (S, 1) is minus the rate over the first moment's bias, ``scale`` the root of the second's; ``shrink`` (S, P)
+    is the rate times the weight decay of each parameter, None where there is none.
+    """
+    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
+    gradient.mul_((CLIP / (norm + 1e-6)).clamp_(max=1.0))
+    first.lerp_(gradient, 1 - BETA1)
+    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
+    if shrink is not None:
+        weights.mul_(1 - shrink)
+    weights.addcdiv_(first * size, second.sqrt().div_(scale).add_(EPSILON))
+
+
 class Trainer:
     """Trains one job and hands out its finished segments.
 
@@ -120,17 +138,10 @@ class Trainer:
         (gradient,) = torch.autograd.grad(losses.sum(), weights)
         state.weights = weights.detach()
         state.step += 1
-        norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-        gradient.mul_((CLIP / (norm + 1e-6)).clamp_(max=1.0))
-        state.first.lerp_(gradient, 1 - BETA1)
-        state.second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
         decay = np.array([self.job.members[k].decay for k in state.members])
-        if decay.any():
-            shrink = torch.from_numpy((rate * decay).astype(np.float32))[:, None]
-            state.weights.mul_(1 - shrink * self.mask)
+        shrink = torch.from_numpy((rate * decay).astype(np.float32))[:, None] * self.mask if decay.any() else None
         size = torch.from_numpy((-rate / (1 - BETA1**state.step)).astype(np.float32))[:, None]
-        scale = math.sqrt(1 - BETA2**state.step)
-        state.weights.addcdiv_(state.first * size, state.second.sqrt().div_(scale).add_(EPSILON))
+        adamw(state.weights, state.first, state.second, gradient, size, math.sqrt(1 - BETA2**state.step), shrink)
         state.loss_sum += losses.detach()
         state.loss_steps += 1
 
