@@ -177,7 +177,7 @@ def suite_points(table: pd.DataFrame) -> pd.DataFrame:
     """Return the checkpoints of blocks M, L and H as selections need them.
 
     A run is a trunk with all its branches. N counts layers and head, and C = 6 N D. ``clean`` marks block M, whose
-    rates follow the law and whose shapes are the usual ones; ``size`` is the size's name and ``level`` the log loss.
+    rates follow the law and whose shapes are the usual ones; ``late`` marks points from a million tokens up.
     """
     table = table[(table["tokens"] >= EARLIEST) & np.isfinite(table["val"])]
     # branches are points of a curve only where they end: before that they are neither trunk nor cooled
