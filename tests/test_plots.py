@@ -115,6 +115,32 @@ def test_theme_leaves_the_settings_as_they_were_and_the_same_figure_gives_the_sa
         pass
 
 
+def test_a_figure_is_placed_once_and_gives_the_bytes_that_matplotlib_gives():
+    def draw():
+        figure, axes = plt.subplots(1, 2, sharey=True)
+        for index, ax in enumerate(axes):
+            plots.loglog(ax, [1, 10, 100], [3, 2, 1], label="a long name", index=index)
+            plots.label_axes(ax, x="width (units)", y="loss (bits)", title="Title")
+            ax.legend()
+        return figure
+
+    def saved(suffix, metadata):
+        figure = draw()
+        figure.savefig(io.BytesIO(), format="png", dpi=160)  # the place of a PNG is the SVG's too
+        figure.set_layout_engine("none")
+        buffer = io.BytesIO()
+        figure.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
+        plots.close(figure)
+        return buffer.getvalue()
+
+    with plots.theme("dark"):
+        wanted = {"png": saved("png", {"Software": None}), "svg": saved("svg", {"Date": None})}
+        figure = draw()
+        found = plots.rendered(figure)
+        plots.close(figure)
+    assert {suffix: found[suffix] == content for suffix, content in wanted.items()} == {"png": True, "svg": True}
+
+
 def test_log_axes_carry_plain_numbers_and_error_bars_end_at_the_interval():
     with plots.theme("light"):
         figure = draw()

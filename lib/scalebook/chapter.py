@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 import os
 import re
 import sys
@@ -124,9 +123,7 @@ class Chapter:
             with plots.theme(mode):
                 picture = draw()
                 plots.require_labels(picture)
-                for suffix in ("png", "svg"):
-                    content = _rendered(picture, suffix)
-                    picture.set_layout_engine("none")  # placed once: the second format takes the same places
+                for suffix, content in plots.rendered(picture).items():
                     atomic_write(self.folder / "figures" / f"{name}.{mode}.{suffix}", content)
                     if suffix == "png":
                         images.append(
@@ -261,11 +258,3 @@ class Chapter:
 def _check_name(kind: str, name: str) -> None:
     if not NAME.fullmatch(name):
         raise UserError(f"{kind} name {name!r}: use small letters and digits joined by hyphens, as in loss-against-width.")
-
-
-def _rendered(picture: Figure, suffix: str) -> bytes:
-    buffer = io.BytesIO()
-    # no date inside the file: the same run gives the same bytes
-    metadata = {"Date": None} if suffix == "svg" else {"Software": None}
-    picture.savefig(buffer, format=suffix, dpi=160, metadata=metadata)
-    return buffer.getvalue()

@@ -6,6 +6,7 @@ are the ground's own palette, so a drawing function never names a colour: it say
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -171,6 +172,27 @@ def require_labels(figure: Figure) -> None:
                     f"Axes {number} of the figure: the {name} axis is labelled {axis.get_label_text()!r}; "
                     "label it with label_axes(ax, x=..., y=...), the unit in brackets at the end."
                 )
+
+
+def rendered(figure: Figure, dots: int = 160) -> dict[str, bytes]:
+    """Return the figure as PNG (``dots`` an inch) and as SVG; the same figure gives the same bytes.
+
+    Its parts are placed once: matplotlib would draw every format once for nothing, to place them anew.
+    """
+    figure.set_dpi(dots)
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        layout.execute(figure)
+    found = {}
+    # a date or a version inside the file would change its bytes
+    for suffix, metadata in (("png", {"Software": None}), ("svg", {"Date": None})):
+        buffer = io.BytesIO()
+        # saving asks these settings for an engine wherever the figure has none
+        with mpl.rc_context({"figure.constrained_layout.use": False, "figure.autolayout": False}):
+            figure.set_layout_engine(None)
+            figure.savefig(buffer, format=suffix, dpi=dots, metadata=metadata)
+        found[suffix] = buffer.getvalue()
+    return found
 
 
 def plain_ticks(ax: Axes) -> None:
