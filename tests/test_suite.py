@@ -119,7 +119,7 @@ def test_plan_has_the_designs_cells():
     assert sum(run.startswith("H-") for run in runs) == 5 * 4
     assert sum(run[0] in "MLS" for run in runs) >= 250
     assert [job.block for job in jobs if not job.needs_rates] == ["L"] * 17  # the rates come first
-    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBHGR"
+    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBHGRT"
     assert plan.SHAPES["m10"].n_nonemb == 37_748_736 and all(shape.width % shape.heads == 0 for shape in plan.SHAPES.values())
 
 

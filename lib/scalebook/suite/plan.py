@@ -22,8 +22,9 @@ BLOCKS = {
     "H": "shape: depth against width at one number of parameters",
     "G": "size x tokens x learning rate, to 38 million parameters",
     "R": "repeated text: size x unique tokens x epochs",
+    "T": "well tuned and long: size x learning rate below the law's, at 8 and 16 million tokens",
 }
-GPU_BLOCKS = "GR"  # a day or more on a CPU
+GPU_BLOCKS = "GRT"  # a day or more on a CPU
 FIRST_SEED = 1000  # seeds below were used to choose the design
 BATCH = 8 * CONTEXT  # tokens a step unless a block varies it
 COOLDOWN = 0.2  # share of a run's steps, at its end
@@ -270,6 +271,14 @@ def _repeated() -> Iterator[Job]:
             yield Job(name, "R", size, "constant", members, branches, trunk=False, unique=unique)
 
 
+def _tuned() -> Iterator[Job]:
+    """Rates below the law's, which block G found too high from m5 up, at the two largest budgets."""
+    for size in ("m10", "m9", "m8", "m7", "m6", "m5", "m4", "m3"):
+        members = [Member(f"x{x:g}", FIRST_SEED, Rate("law", x), 16 * MILLION) for x in (0.125, 0.25, 0.5)]
+        members.append(Member("x0.25", FIRST_SEED + 1, Rate("law", 0.25), 16 * MILLION))
+        yield Job(f"T-{size}", "T", size, "constant", tuple(members), (8 * MILLION, 16 * MILLION), trunk=False)
+
+
 def _stacks(job: Job) -> Iterator[Job]:
     """Split a job where training its members one after the other is as fast: above size m1 on one CPU thread."""
     if job.size in ("m0", "m1") or len(job.members) == 1:
@@ -282,10 +291,10 @@ def _stacks(job: Job) -> Iterator[Job]:
 
 
 def jobs() -> list[Job]:
-    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R."""
+    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R, T."""
     parts = (
         _learning_rate, _main_grid, _learning_rate_seeds, _schedules, _weight_decay, _batch, _shape,
-        _ladder, _repeated,
+        _ladder, _repeated, _tuned,
     )
     return [job for part in parts for job in part()]
 
