@@ -65,6 +65,7 @@ def call(monkeypatch, capsys):
         (["ledger", "--profile", "fast"], "quick, full, large"),
         (["ledger", "--accept", "alpah"], "Did you mean 'alpha'"),
         (["ledger", "--accept", "alpha", "--profile", "quick"], "Only full runs"),
+        (["ledger", "--accept", "alpha", "--seed", "7"], "from 1000"),
         (["seeds", "alpha", "--seeds", "0"], "at least 1"),
         (["seeds", "alpha"], "--seeds"),
         (["seeds", "alpha", "--seeds", "2", "--first", "2147483647"], "2147483647"),

@@ -80,7 +80,7 @@ def test_large_reads_the_builds_large_runs(book):
 
 
 class TestAccept:
-    """Only a complete and current full run of seed 1000 is published."""
+    """Only a complete and current full run is published, of seed 1000 unless another is named."""
 
     def test_it_writes_the_ledger_file_the_same_way_every_time(self, book):
         book.fabricate("alpha", "full", slope=(0.5, 0.4, 0.6))
@@ -100,6 +100,17 @@ class TestAccept:
         book.fabricate("alpha", "full", seed=7, slope=(0.5, 0.4, 0.6))
         with pytest.raises(ScalebookError, match="scalebook run alpha --profile full"):
             ledger.accept("alpha")
+        with pytest.raises(UserError, match="from 1000"):
+            ledger.accept("alpha", 7)
+
+    def test_another_seed_is_published_by_name_and_compared_with_itself(self, book):
+        book.fabricate("alpha", "full", slope=(0.5, 0.4, 0.6))
+        with pytest.raises(ScalebookError, match="run alpha --profile full --seed 2000"):
+            ledger.accept("alpha", 2000)
+        book.fabricate("alpha", "full", seed=2000, slope=(0.8, 0.7, 0.9))
+        content = json.loads(ledger.accept("alpha", 2000).read_text())
+        assert content["seed"] == 2000 and content["claims"]["alpha.slope"]["measurements"]["slope"]["value"] == 0.8
+        assert [one.moved for one in drift.compare("full", ["alpha"])] == [()]
 
     def test_an_unfinished_run(self, book):
         (book.fabricate("alpha", "full", slope=(0.5, 0.4, 0.6)) / runs.STAMP).unlink()

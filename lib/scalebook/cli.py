@@ -144,6 +144,7 @@ def ledger(
     accept: Annotated[
         str | None, typer.Option(metavar="SLUG", help="Publish the full run of a chapter in data/ledger/.")
     ] = None,
+    seed: Annotated[int, typer.Option(help="The seed of the run to publish.")] = 1000,
     json: Json = False,
     no_wait: NoWait = False,
 ) -> None:
@@ -157,8 +158,9 @@ def ledger(
         if profile not in (None, records.PUBLISHED):
             raise UserError(f"Only {records.PUBLISHED} runs are published; leave --profile out with --accept.")
         slug = parameters.check_slug(accept)
+        records.check_seed(seed)
         with _at_work(no_wait):
-            path = records.accept(slug)
+            path = records.accept(slug, seed)
         talk.print(f"Accepted: {escape(str(path))}", soft_wrap=True)
         rows = [row for row in records.book_rows(records.PUBLISHED) if row["chapter"] == slug]
     if json:

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from scalebook import runs
 from scalebook.errors import ScalebookError, UserError
 from scalebook.estimate import Estimate
-from scalebook.parameters import FIRST_SEED
 from scalebook.records import Claim
 from scalebook.register import load_chapters, load_register
 from scalebook.verdict import NOT_RUN, judge_claim
@@ -65,13 +64,14 @@ def compare(profile: str, slugs: list[str] | None = None) -> list[Drift]:
                 f"{slug}: a {profile} run cannot be compared with published values of the {published.profile} profile; "
                 f"sizes differ by design. Use: scalebook drift --profile {published.profile}"
             )
-        results = runs.load_results(profile, FIRST_SEED, slug)
+        results = runs.load_results(profile, published.seed, slug)
         if results is None:
             missing.append(slug)
             continue
-        if runs.state(profile, FIRST_SEED, slug) != "fresh":
+        if runs.state(profile, published.seed, slug) != "fresh":
             raise ScalebookError(
-                f"The {profile} run of {slug} is older than its inputs. Run: scalebook run {slug} --profile {profile}"
+                f"The {profile} run of {slug} is older than its inputs. Run: scalebook run {slug} --profile {profile} "
+                f"--seed {published.seed}"
             )
         if results.profile != published.profile:
             raise UserError(

@@ -10,8 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from scalebook import inputs, runs
-from scalebook.errors import ScalebookError
+from scalebook import inputs, parameters, runs
+from scalebook.errors import ScalebookError, UserError
 from scalebook.parameters import FIRST_SEED, slug_of
 from scalebook.paths import atomic_write, dump_json
 from scalebook.records import Claim, Paper
@@ -43,21 +43,30 @@ def run_rows(profile: str, seed: int, run: str, *, only_finished: bool = False) 
     return _rows(slug_of(run), profile, seed, results, cost.claim_seconds if cost else {})
 
 
-def accept(slug: str) -> Path:
-    """Publish the full run of seed 1000 as the chapter's ledger file and return its path.
+def check_seed(seed: int) -> int:
+    """Return a seed whose run may be published; raises UserError for one that may have served to develop a chapter."""
+    if parameters.check_seed(seed) < FIRST_SEED:
+        raise UserError(f"Seed {seed} may have served to develop the chapter; published are seeds from {FIRST_SEED}.")
+    return seed
 
-    Raises ScalebookError, saying what to do, when there is no such run, when it does not judge every registered claim,
-    or when a file that it depends on has changed since.
+
+def accept(slug: str, seed: int = FIRST_SEED) -> Path:
+    """Publish the full run of a seed as the chapter's ledger file and return its path.
+
+    The seed is 1000 unless a rule or control was amended after a run of it had been seen: then another, named in the
+    amendment before its run. Raises UserError for a seed below 1000; ScalebookError, saying what to do, when there is no
+    such run, when it does not judge every registered claim, or when a file that it depends on has changed since.
     """
-    again = f"Run: scalebook run {slug} --profile {PUBLISHED}"
-    state = runs.state(PUBLISHED, FIRST_SEED, slug)
-    results = runs.load_results(PUBLISHED, FIRST_SEED, slug)
-    cost = runs.load_cost(PUBLISHED, FIRST_SEED, slug)
+    check_seed(seed)
+    again = f"Run: scalebook run {slug} --profile {PUBLISHED}" + (f" --seed {seed}" if seed != FIRST_SEED else "")
+    state = runs.state(PUBLISHED, seed, slug)
+    results = runs.load_results(PUBLISHED, seed, slug)
+    cost = runs.load_cost(PUBLISHED, seed, slug)
     if results is None or cost is None:
-        raise ScalebookError(f"{slug} has no {PUBLISHED} run of seed {FIRST_SEED} to accept. {again}")
+        raise ScalebookError(f"{slug} has no {PUBLISHED} run of seed {seed} to accept. {again}")
     if state != "fresh":
-        finished = runs.finished(PUBLISHED, FIRST_SEED, slug)
-        changed = runs.changed_inputs(PUBLISHED, FIRST_SEED, slug) if finished else []
+        finished = runs.finished(PUBLISHED, seed, slug)
+        changed = runs.changed_inputs(PUBLISHED, seed, slug) if finished else []
         why = f"older than what it depends on: {', '.join(changed[:5])}" if changed else "not finished"
         raise ScalebookError(f"The {PUBLISHED} run of {slug} is {why}. {again}")
     missing = [claim.id for _, claim in load_register(slug).claims() if claim.id not in results.claims]
@@ -74,7 +83,7 @@ def accept(slug: str) -> Path:
     published = {
         "chapter": slug,
         "profile": PUBLISHED,
-        "seed": FIRST_SEED,
+        "seed": seed,
         "accepted": datetime.now(UTC).date().isoformat(),
         "machine": cost.machine,
         "python": cost.python,
