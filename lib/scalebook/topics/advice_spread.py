@@ -17,6 +17,7 @@ from scalebook import fitting, laws
 from scalebook.errors import UserError
 from scalebook.estimate import Estimate, slope
 from scalebook.suite.plan import MILLION, VOCABULARY
+from scalebook.topics.suite_cells import pooled_deviation
 
 FEWEST = 3  # points on an envelope that a line is drawn through
 BINS = 20
@@ -208,9 +209,7 @@ def gemstone_points(losses: pd.DataFrame) -> pd.DataFrame:
 def run_noise(points: pd.DataFrame) -> float:
     """Return the standard deviation of log loss between seeds, pooled over the cooled cells of block M with several."""
     ends = points[points["clean"] & points["cooled"]]
-    level = np.log(ends["loss"]).groupby([ends["shape"], ends["budget"]])
-    freedom = (level.size() - 1).sum()
-    return float(np.sqrt((level.var(ddof=1) * (level.size() - 1)).sum() / freedom))
+    return pooled_deviation(np.log(ends["loss"]), ends["shape"], ends["budget"])
 
 
 def one_law(points: pd.DataFrame, noise: float, rng: np.random.Generator) -> pd.DataFrame:

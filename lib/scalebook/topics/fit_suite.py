@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from scalebook.topics.suite_cells import ends
+from scalebook.topics.suite_cells import ends, pooled_deviation
 
 
 def run_deviation(table: pd.DataFrame) -> float:
     """Return the standard deviation of log loss between seeds, pooled over sizes and budgets of cooled runs."""
     last = ends(table[table["schedule"] == "cooled"])
-    spread = np.log(last["val"]).groupby([last["size"], last["budget"]])
-    squares = (spread.var(ddof=1) * (spread.size() - 1)).sum()
-    return float(np.sqrt(squares / (spread.size() - 1).sum()))
+    return pooled_deviation(np.log(last["val"]), last["size"], last["budget"])
 
 
 def lasting_deviation(table: pd.DataFrame, first: float = 0.1) -> float:

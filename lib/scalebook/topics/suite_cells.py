@@ -93,6 +93,13 @@ def seed_deviation(log_loss: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.sqrt(squares[nearest] / freedom[nearest]), freedom[nearest]
 
 
+def pooled_deviation(values: pd.Series, *by: pd.Series) -> float:
+    """Return the standard deviation within groups, pooled over all groups of two or more by their degrees of freedom."""
+    groups = values.groupby(list(by))
+    freedom = groups.size() - 1
+    return float(np.sqrt((groups.var(ddof=1) * freedom).sum() / freedom.sum()))
+
+
 def mean_loss(log_loss: np.ndarray) -> np.ndarray:
     """Return log losses averaged over the seeds there are, (T, S, R); NaN where there is no run."""
     number = np.isfinite(log_loss).sum(axis=-1)
