@@ -120,7 +120,7 @@ def memorise(
 
         source = _batches(drawn, lengths, batch, generators[0], look)
         forward = mlp_forward(student.activation)
-        optimiser = Optimiser(rate=rate, schedule=_cooled)
+        optimiser = Optimiser(rate=rate, schedule=cooled)
         found = train(parameters, forward, cross_entropy, source, steps, optimiser).parameters
         for r, facts in enumerate(worlds):
             own = {name: value[world == r] for name, value in found.items()}
@@ -191,14 +191,14 @@ def fit_smooth(
                       lambda rows: (x[world[:, None], rows], y[world[:, None], rows]))  # fmt: skip
     found = train(
         parameters, forward, lambda p, t: mean_squared_error(p[..., 0], t), source, steps,
-        Optimiser(rate=rate, schedule=_cooled),
+        Optimiser(rate=rate, schedule=cooled),
     ).parameters  # fmt: skip
     with torch.no_grad():
         error = (forward(found, x_test[world])[..., 0] - y_test[world]).square().mean(dim=1)
     return error.numpy().reshape(len(teachers), len(samples))
 
 
-def _cooled(step: int, steps: int) -> float:
+def cooled(step: int, steps: int) -> float:
     """Return 1 for the first half, then a straight line down to zero: an error far below the noise of large steps."""
     return min(1.0, 2 * (1 - step / steps))
 

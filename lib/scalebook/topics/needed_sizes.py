@@ -13,7 +13,7 @@ import torch
 from scalebook.ensemble import Optimiser, mean_squared_error, train
 from scalebook.estimate import slope
 from scalebook.models import mlp, mlp_forward
-from scalebook.topics.learning_tails import Teacher
+from scalebook.topics.learning_tails import Teacher, cooled
 
 NOISE = 0.1  # deviation of the label noise
 HELD, SCORED = 1000, 4000
@@ -100,7 +100,7 @@ def memory_accuracy(
             right = (forward(p, x[world])[..., 0] * y[world] > 0) & mask
             return {"right": right.sum(dim=1) / lengths}
 
-        optimiser = Optimiser(rate=rate, schedule=lambda step, steps: min(1.0, 2 * (1 - step / steps)))
+        optimiser = Optimiser(rate=rate, schedule=cooled)
         history = train(fresh, forward, _logistic, batches, steps, optimiser, look, range(200, steps + 1, 200)).history
         found.append(history["right"].max(dim=0).values.numpy().reshape(units, len(counts)))
     return np.stack(found, axis=-1)
