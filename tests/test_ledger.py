@@ -1,6 +1,7 @@
 """The ledger: rows of every claim, accepting a full run, drift against what was accepted, agreement over seeds."""
 
 import json
+import shutil
 import sys
 
 import pytest
@@ -111,6 +112,9 @@ class TestAccept:
         content = json.loads(ledger.accept("alpha", 2000).read_text())
         assert content["seed"] == 2000 and content["claims"]["alpha.slope"]["measurements"]["slope"]["value"] == 0.8
         assert [one.moved for one in drift.compare("full", ["alpha"])] == [()]
+        shutil.rmtree(runs.run_dir("full", 2000, "alpha"))
+        with pytest.raises(ScalebookError, match="run alpha --profile full --seed 2000"):
+            drift.compare("full", ["alpha"])
 
     def test_an_unfinished_run(self, book):
         (book.fabricate("alpha", "full", slope=(0.5, 0.4, 0.6)) / runs.STAMP).unlink()

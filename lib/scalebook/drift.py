@@ -66,7 +66,7 @@ def compare(profile: str, slugs: list[str] | None = None) -> list[Drift]:
             )
         results = runs.load_results(profile, published.seed, slug)
         if results is None:
-            missing.append(slug)
+            missing.append((slug, published.seed))
             continue
         if runs.state(profile, published.seed, slug) != "fresh":
             raise ScalebookError(
@@ -80,8 +80,8 @@ def compare(profile: str, slugs: list[str] | None = None) -> list[Drift]:
         found += _chapter(slug, published, results)
     if missing and (slugs or not found):
         raise ScalebookError(
-            f"No {profile} run of {', '.join(missing)} to compare. Run: scalebook run {' '.join(missing)} "
-            f"--profile {profile}"
+            f"No {profile} run of {', '.join(slug for slug, _ in missing)} to compare. Run: "
+            + "; ".join(f"scalebook run {slug} --profile {profile} --seed {seed}" for slug, seed in missing)
         )
     if not found:
         raise ScalebookError(

@@ -17,10 +17,10 @@ from scalebook.errors import UserError
 from scalebook.suite.corpus import VOCABULARY
 from scalebook.suite.network import initial, token_losses
 from scalebook.suite.plan import Shape
+from scalebook.suite.training import BETA1, BETA2, adamw
 
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "urllib", "xml")
 PIECE = 4096  # bytes that stay together: held-out text should not be the next line of training text
-BETA1, BETA2, EPSILON, CLIP = 0.9, 0.95, 1e-8, 1.0  # as in the suite
 AT_ONCE = 32  # windows measured at a time: keeps the activations in the cache
 
 
@@ -179,11 +179,7 @@ def _gradient(weights: torch.Tensor, batch: torch.Tensor, counted: list, shape: 
 
 
 def _step(weights, first, second, gradient, rate: np.ndarray, taken: np.ndarray) -> None:
-    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    gradient.mul_((CLIP / (norm + 1e-6)).clamp_(max=1.0))
-    first.lerp_(gradient, 1 - BETA1)
-    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
     # runs of a stack may stand at different steps, so each has its own correction of the moments
     size = torch.from_numpy((-rate / (1 - BETA1**taken)).astype(np.float32))[:, None]
     scale = torch.from_numpy(np.sqrt(1 - BETA2**taken).astype(np.float32))[:, None]
-    weights.addcdiv_(first * size, second.sqrt().div_(scale).add_(EPSILON))
+    adamw(weights, first, second, gradient, size, scale, None)

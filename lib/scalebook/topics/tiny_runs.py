@@ -18,6 +18,7 @@ from scalebook.errors import UserError
 from scalebook.suite.corpus import VOCABULARY
 from scalebook.suite.network import decay_mask, initial, token_losses
 from scalebook.suite.plan import Shape
+from scalebook.suite.training import BETA1, BETA2, adamw
 
 CONTEXT = 64
 BATCH = 8  # sequences a step: 512 tokens
@@ -25,7 +26,6 @@ STEP_TOKENS = BATCH * CONTEXT
 PACKAGES = ("asyncio", "email", "http", "importlib", "logging", "multiprocessing", "unittest", "urllib", "xml")
 PIECE = 64  # windows that stay together, four kilobytes: held-out text should not be the next line of training text
 HELD_OUT = 512  # windows in each half of the validation sample
-BETA1, BETA2, EPSILON, CLIP = 0.9, 0.95, 1e-8, 1.0
 
 
 @dataclass(frozen=True)
@@ -141,15 +141,9 @@ def train(shape: Shape, runs: Sequence[Run], source: Text) -> list[Curve]:
 
 
 def _update(weights, first, second, gradient, rate, decay, mask, step: int) -> None:
-    norm = torch.linalg.vector_norm(gradient, dim=1, keepdim=True)
-    gradient.mul_((CLIP / (norm + 1e-6)).clamp_(max=1.0))
-    first.lerp_(gradient, 1 - BETA1)
-    second.mul_(BETA2).addcmul_(gradient, gradient, value=1 - BETA2)
-    if decay.any():
-        weights.mul_(1 - decay[:, None] * mask)
-    scale = math.sqrt(1 - BETA2**step)
+    shrink = decay[:, None] * mask if decay.any() else None
     size = (-rate / (1 - BETA1**step))[:, None]
-    weights.addcdiv_(first * size, second.sqrt().div_(scale).add_(EPSILON))
+    adamw(weights, first, second, gradient, size, math.sqrt(1 - BETA2**step), shrink)
 
 
 def _held(weights: torch.Tensor, windows: np.ndarray, shape: Shape, piece: int = 64) -> torch.Tensor:
