@@ -14,11 +14,11 @@ import psutil
 import pytest
 from dummy_book import make_book
 
-from scalebook import runner
+from scalebook import processes, runner
 
 WITNESS = """import os, sys, subprocess
 seen = {name: os.environ.get(name) for name in
-        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "SCALEBOOK_ROOT")}
+        ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "PYTHONHASHSEED", "SCALEBOOK_ROOT", "MKL_CBWR")}
 seen["executable"] = sys.executable
 seen["hijacked"] = "hijacked" in globals()
 seen["here"] = os.getcwd()
@@ -118,9 +118,42 @@ def test_the_kernel_is_ours_with_one_thread_and_nobodys_start_up_files(book, fir
     seen = eval(output(book, "witness"))
     assert {seen[f"{name}_NUM_THREADS"] for name in ("OMP", "MKL", "OPENBLAS")} == {"1"}
     assert seen["PYTHONHASHSEED"] == "0"
+    assert seen["MKL_CBWR"] == processes.same_arithmetic().get("MKL_CBWR")
     assert seen["executable"] == sys.executable
     assert seen["hijacked"] is False
     assert seen["SCALEBOOK_ROOT"] == str(book.folder) and seen["here"] == str(book.folder / "chapters")
+
+
+ARITHMETIC = """import numpy, threadpoolctl, torch
+from numpy._core._multiarray_umath import __cpu_features__ as known
+print(torch.backends.cpu.get_cpu_capability(), known["X86_V3"], known["X86_V4"],
+      *(one["architecture"] for one in threadpoolctl.threadpool_info() if one["internal_api"] == "openblas"))
+"""
+
+
+def test_libraries_take_the_arithmetic_that_is_asked_for():
+    """Wider instructions of this processor, if it has any, are left alone; PyTorch's answer shows that it listens."""
+    asked = processes.same_arithmetic()
+    if not asked:
+        pytest.skip("needs an x86 processor with AVX2 on Linux")
+
+    def answer(**more):
+        command = [sys.executable, "-c", ARITHMETIC]
+        return subprocess.run(command, env=os.environ | asked | more, check=True, capture_output=True, text=True).stdout
+
+    assert answer().split()[:4] == ["AVX2", "True", "False", "Haswell"]
+    assert answer(ATEN_CPU_CAPABILITY="default").split()[0] == "DEFAULT"
+
+
+@pytest.mark.parametrize(("text", "asked"), [("flags : fma avx2 avx512f", True), ("flags : sse2 avx", False), (None, False)])
+def test_arithmetic_is_only_asked_of_a_processor_that_has_it(tmp_path, monkeypatch, text, asked):
+    monkeypatch.setattr(processes, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(processes.platform, "machine", lambda: "x86_64")
+    if text:
+        (tmp_path / "cpuinfo").write_text(text)
+    assert bool(processes.same_arithmetic()) == asked
+    monkeypatch.setattr(processes.platform, "machine", lambda: "aarch64")
+    assert processes.same_arithmetic() == {}
 
 
 def test_cost_counts_children_and_peak_memory(book, first):

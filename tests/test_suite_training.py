@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from scalebook.errors import ScalebookError, UserError
-from scalebook.suite import corpus, graphs, network, plan, running, throughput, training
+from scalebook.suite import agreement, corpus, graphs, network, plan, running, storage, throughput, training
 from scalebook.suite.plan import Job, Member, Rate, Shape
 
 TEXT = (b"def area(width, height):\n    if width:\n        return (width * height)\n    return [0]\n\n\n" * 400)
@@ -254,3 +254,42 @@ def test_throughput_is_measured_for_every_shape(one_thread, monkeypatch):
     text = np.zeros(1_100_000, dtype=np.uint8)
     speeds = throughput.measure(text)["tokens_per_second"]
     assert speeds.keys() == plan.SHAPES_H.keys() and all(len(v) == 2 and min(v) > 0 for v in speeds.values())
+
+
+def test_published_runs_are_made_again_here():
+    """In a process with the workers' arithmetic, as ``scalebook suite --check`` does it."""
+    about = storage.committed().about["corpus"]
+    if corpus.difference(corpus.load(about), about):
+        pytest.skip(f"needs the standard library of Python {about['python']}, which is the suite's text")
+    running.check()
+
+
+def test_a_run_that_does_not_agree_is_told():
+    close = agreement.Remade("L-m0-a", "another machine", False, -9e-4)
+    assert "off by -9.0e-04" in agreement.report([close]) and "All 1 agree, 0 to the last digit" in agreement.report([close])
+    for end in (1.1e-3, -1.1e-3, float("nan")):
+        with pytest.raises(ScalebookError, match="1 of 2 runs miss.*another machine"):
+            agreement.report([close, agreement.Remade("L-m0-b", "another machine", False, end)])
+
+
+def test_a_remade_run_is_held_against_its_own_row(monkeypatch, trained):
+    """The last loss of a published curve is changed: its run is no longer the same, and its end is off by as much."""
+    text = np.frombuffer(TEXT, dtype=np.uint8)
+    whole = corpus.Corpus(text, {name: text for name in corpus.HELD_OUT}, {}, "", 0)
+    monkeypatch.setattr(agreement, "EVAL_COUNT", 4)
+    job, peaks = tiny_job(), [1e-2, 3e-2, 1e-2]
+    found = trained(job)
+    table = storage.Table(about={"law": None})
+    for segment, (runs, rows, _) in found.items():
+        members = [member for member in job.members if job.run(member, segment) in runs]
+        own = [peaks[job.members.index(member)] for member in members]
+        for row in storage.curve_rows(job, segment, members, own, rows):
+            table.curves.setdefault(row[0], []).append(row)
+            table.runs[row[0]] = ["here"] * len(storage.RUN_COLUMNS)
+    again = agreement.remade(job, 10_000, table, whole)
+    assert len(again) == 4 and all(one.same and one.end == 0 and one.machine == "here" for one in again)
+    row = table.curves[again[0].run][-1]
+    row[storage.COLUMNS.index("val")] = storage.loss_text(float(row[storage.COLUMNS.index("val")]) * 1.01)
+    again = agreement.remade(job, 10_000, table, whole)
+    assert [one.same for one in again] == [False, True, True, True]
+    assert again[0].end == pytest.approx(1 / 1.01 - 1, abs=1e-4)

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from scalebook import events, inputs, parameters
 from scalebook.errors import ScalebookError
 from scalebook.paths import atomic_write, build_dir, dump_json, root, run_dir
-from scalebook.processes import kill_group, one_thread, when_parent_dies
+from scalebook.processes import kill_group, one_thread, same_arithmetic, when_parent_dies
 from scalebook.runs import FILES, STAMP, read_results
 
 if TYPE_CHECKING:
@@ -145,9 +145,10 @@ def _fresh_scratch(folder: Path) -> Path:
 
 
 def _kernel_environment(scratch: Path) -> dict[str, str]:
-    """Return what the kernel sees: this book, one thread, a fixed hash seed, and nobody's personal start-up files."""
+    """Return what the kernel sees: this book, one thread, one arithmetic, a fixed hash seed, and nobody's personal start-up files."""
     return {
         **one_thread(),
+        **same_arithmetic(),
         "SCALEBOOK_ROOT": str(root()),
         "SCALEBOOK_BUILD": str(build_dir()),
         "SCALEBOOK_RUN_DIR": str(scratch),

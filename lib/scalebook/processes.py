@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import runpy
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 
+CPU_INFO = Path("/proc/cpuinfo")
 PARENT_POLL_SECONDS = 0.5
 _PR_SET_PDEATHSIG = 1  # from linux/prctl.h
 
@@ -23,6 +26,24 @@ def one_thread() -> dict[str, str]:
     """Return the variables that keep numerical libraries to one thread, as the cost of a chapter assumes."""
     names = ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB_MAXIMUM")
     return {f"{name}_NUM_THREADS": "1" for name in names}
+
+
+def same_arithmetic() -> dict[str, str]:
+    """Return the variables that make x86 processors on Linux round alike: AVX2 where wider instructions are there.
+
+    A sum in another order differs in its last digit, and training amplifies that to the third. Nothing is asked of a
+    processor without AVX2, or of another kind; there the numbers agree as far as rounding lets them.
+    """
+    try:
+        known = set(CPU_INFO.read_text(encoding="utf-8").split())
+    except OSError:
+        return {}
+    if platform.machine() != "x86_64" or "avx2" not in known:
+        return {}
+    return {
+        "MKL_CBWR": "AVX2", "ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "OPENBLAS_CORETYPE": "Haswell",
+        "NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL AVX512_SPR",
+    }  # fmt: skip
 
 
 def available_cores() -> int:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from scalebook.errors import ScalebookError, UserError
+from scalebook.processes import one_thread, same_arithmetic
 from scalebook.suite import corpus, rates, storage
 from scalebook.suite.plan import BLOCKS, GPU_BLOCKS, SHAPES, Job, jobs
 
@@ -22,7 +23,7 @@ from scalebook.suite.plan import BLOCKS, GPU_BLOCKS, SHAPES, Job, jobs
 SPEED = {"m0": 9.0e4, "m1": 7.5e4, "m2": 4.7e4, "m3": 3.3e4, "m4": 1.7e4, "m5": 1.0e4, "m6": 4.8e3, "m7": 2.1e3}
 # Freed memory stays with the process: returning large arrays to the system at every step costs a tenth of the time.
 WORKER_ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1",
+    **one_thread(), **same_arithmetic(),
     "MALLOC_MMAP_THRESHOLD_": "1073741824", "MALLOC_TRIM_THRESHOLD_": "1073741824", "MALLOC_TOP_PAD_": "67108864",
 }
 QUIET_TELL_SECONDS = 60.0
@@ -236,3 +237,13 @@ def _serve(
     progress.show(workers, force=True)
     if sys.stderr.isatty():
         print(file=sys.stderr)
+
+
+def check() -> None:
+    """Train a few published runs again in a process with the workers' arithmetic; its report goes to standard output.
+
+    Raises ScalebookError when they do not agree or cannot be trained here; the process has said why.
+    """
+    command = [sys.executable, "-m", "scalebook.suite.agreement"]
+    if subprocess.run(command, env=os.environ | WORKER_ENVIRONMENT, check=False).returncode:
+        raise ScalebookError("The suite's published runs could not be made again here; the reason stands above.")
