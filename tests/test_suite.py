@@ -116,10 +116,13 @@ def test_plan_has_the_designs_cells():
     assert min(member.seed for job in jobs for member in job.members) == 1000
     assert sum(run.startswith("S-") for run in runs) == 3 * 3 * 5 + 3 * 3
     assert sum(run.startswith("W-") for run in runs) == 4 * 6 * 4 + 3 * 4 * 4
-    assert sum(run.startswith("H-") for run in runs) == 5 * 4
+    assert sum(run.startswith("H-") for run in runs) == 5 * 8
+    assert {int(run.split("-")[2][1:]) for run in runs if run.startswith("B-m1")} == {2**k for k in range(7, 14)}
+    assert sum("-best-m" in run for run in runs) == 5 * 2 * 10
+    assert sum(run.startswith("U-") for run in runs) == 4 * 5
     assert sum(run[0] in "MLS" for run in runs) >= 250
     assert [job.block for job in jobs if not job.needs_rates] == ["L"] * 17  # the rates come first
-    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBHGRT"
+    assert "".join(dict.fromkeys(job.block for job in jobs if job.needs_rates)) == "MLSWBHGRTU"
     assert plan.SHAPES["m10"].n_nonemb == 37_748_736 and all(shape.width % shape.heads == 0 for shape in plan.SHAPES.values())
 
 

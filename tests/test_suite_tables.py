@@ -66,7 +66,7 @@ def test_merge_gives_the_same_bytes_from_the_same_parts(house, small_corpus):
     for path in (house / "_build" / "suite" / "parts").iterdir():
         path.unlink()
     assert merging.merge() == "10 runs in data/suite (0 new)." and read_all(house) == first  # the table alone is enough
-    assert "| L | learning rate | 10 | 175 | no | 10 |" in readme.read_text()
+    assert "| L | learning rate | 10 | 245 | no | 10 |" in readme.read_text()
     about = json.loads(first["microscale.json"])
     assert about["corpus"]["sha256"]["corpus"] == "c" * 64 and about["blocks"]["L"]["runs"] == 10
     make_part(jobs[0], "cooled-0.5M")
@@ -118,7 +118,7 @@ def test_committed_runs_and_parts_count_as_done(house, small_corpus):
     assert not storage.Done(storage.Table()).segment(job, "cooled-1M")
     done = storage.Done(storage.committed())
     assert done.segment(job, "cooled-1M") and not done.job(job) and 0 < done.share(job) < 0.2
-    assert "5 of  175 runs finished,    5 in the table" in merging.status("L")
+    assert "5 of  245 runs finished,    5 in the table" in merging.status("L")
 
 
 def test_unknown_blocks_are_refused():
@@ -172,4 +172,4 @@ def test_killed_workers_lose_at_most_the_current_run(house):
     ended = subprocess.run([*command, "--minutes", "0"], capture_output=True, text=True, check=True)
     assert "Stopped; run it again to go on." in ended.stdout
     assert training.State.unpack(state.read_bytes()).step >= before
-    assert "0 of  175 runs finished" in merging.status("L") or storage.read_parts()
+    assert "0 of  245 runs finished" in merging.status("L") or storage.read_parts()

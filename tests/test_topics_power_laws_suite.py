@@ -6,7 +6,7 @@ import pytest
 from simulated_suite import LAW, simulated
 from sklearn.metrics import roc_auc_score
 
-from scalebook import laws
+from scalebook import datasets, laws
 from scalebook.errors import UserError
 from scalebook.suite.plan import SIZES
 from scalebook.topics import suite_cells
@@ -133,7 +133,7 @@ def test_shapes_of_a_known_price_after_correction(table):
     losses = trade.shape_losses(ends)
     sizes = np.array([one.n_nonemb for one in trade.SHAPES_H.values()], dtype=float)
     fair = trade.corrected(losses, sizes, lambda n: laws.PowerFloor(n, E=1.0, A=5.0, alpha=0.3))
-    assert losses.shape == (4, 5)
+    assert losses.shape == (8, 5)
     same = trade.corrected(losses, np.full(5, float(trade.AT)), lambda n: n**-0.3)
     assert same == pytest.approx(losses)
     # at a smaller size a law predicts a higher loss, so the loss of a smaller shape is moved down
@@ -221,3 +221,26 @@ def test_a_surface_is_fitted_to_the_best_rates_and_asked_about_other_sizes():
     assert np.abs(found.to_numpy()).max() < 1e-3
     early = tuned_sizes.surface_misses(cells, [f"m{k}" for k in range(5)], ["m5", "m6", "m7"], 0)
     assert np.abs(early.to_numpy()).max() > 0.02
+    lines = tuned_sizes.line_misses(cells, [f"m{k}" for k in range(5)], ["m5", "m6", "m7"])
+    assert list(lines.index) == ["m5", "m6", "m7"] and list(lines) == [500_000, 1_000_000, 4_000_000, 16_000_000]
+    # at one budget the surface is a power law with a floor of its own, up to the grid of exponents
+    assert np.abs(lines.to_numpy()).max() < 5e-3
+
+
+def test_five_tuned_sizes_foretell_the_three_next_in_the_published_suite():
+    """Within three percent at every number of tokens from a million up; dealt out wrongly or without a floor they do not."""
+    small, large = [f"m{k}" for k in range(5)], ["m5", "m6", "m7"]
+    cells = tuned_sizes.surface(suite_cells.ends(datasets.suite("M", "L", "G", "T", "U")))
+    cells = cells[cells["budget"] >= 1_000_000]
+    off = tuned_sizes.line_misses(cells, small, large)
+    assert list(off) == [1_000_000, 2_000_000, 4_000_000, 8_000_000, 16_000_000]
+    assert np.abs(off.to_numpy()).max() < 0.03
+    dealt = cells.copy()
+    for size, other in zip(small, (*small[1:], small[0])):
+        dealt.loc[dealt["size"] == size, "loss"] = cells.loc[cells["size"] == other, "loss"].to_numpy()
+    assert (np.abs(tuned_sizes.line_misses(dealt, small, large)).max() > 0.03).all()
+
+    def without_floor(sizes, losses, at):
+        return ahead.forecasts(laws.PowerLaw, sizes, losses, at)
+
+    assert (np.abs(tuned_sizes.line_misses(cells, small, large, without_floor)).max() > 0.03).all()

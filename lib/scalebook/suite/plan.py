@@ -23,6 +23,7 @@ BLOCKS = {
     "G": "size x tokens x learning rate, to 38 million parameters",
     "R": "repeated text: size x unique tokens x epochs",
     "T": "well tuned and long: size x learning rate below the law's, at 8 and 16 million tokens",
+    "U": "small sizes tuned and long: m0 to m4 x learning rate up to the law's, from 1 to 16 million tokens",
 }
 GPU_BLOCKS = "GRT"  # a day or more on a CPU
 FIRST_SEED = 1000  # seeds below were used to choose the design
@@ -197,13 +198,13 @@ def _main_grid() -> Iterator[Job]:
 
 
 def _learning_rate_seeds() -> Iterator[Job]:
-    for size in ("m0", "m1", "m2", "m3", "m4"):
-        members = tuple(
-            Member(f"best-{best}", seed, Rate("best", size=best), MILLION)
-            for best in ("m0", "m3")
-            for seed in _seeds(4, 1)
-        )
-        yield from _stacks(Job(f"L-{size}-seeds", "L", size, "cooled", members))
+    """Three further seeds, and seven more: with three the gap between the two rates at m4 was known to its own size."""
+    for name, seeds in (("seeds", _seeds(4, 1)), ("more-seeds", _seeds(11, 4))):
+        for size in ("m0", "m1", "m2", "m3", "m4"):
+            members = tuple(
+                Member(f"best-{best}", seed, Rate("best", size=best), MILLION) for best in ("m0", "m3") for seed in seeds
+            )
+            yield from _stacks(Job(f"L-{size}-{name}", "L", size, "cooled", members))
 
 
 def _schedules() -> Iterator[Job]:
@@ -230,7 +231,7 @@ def _weight_decay() -> Iterator[Job]:
 def _batch() -> Iterator[Job]:
     """Rates follow the square root of the batch, times a half, one and two."""
     for size, count in (("m1", 1), ("m0", 1), ("m1", 3)):
-        for batch in (256, 512, 1024, 2048, 4096, 8192):
+        for batch in (256, 512, 1024, 2048, 4096, 8192, 128):  # 128, one window, came after 256 was found too large
             root = (batch / BATCH) ** 0.5
             if count == 1:
                 top = 4 if size == "m1" else 1
@@ -246,7 +247,7 @@ def _batch() -> Iterator[Job]:
 
 
 def _shape() -> Iterator[Job]:
-    for seed in _seeds(4):
+    for seed in _seeds(8):  # with four, the difference between two shapes was uncertain by as much as it is large
         for name in SHAPES_H:
             member = Member("", seed, Rate("law", size="m3"), MILLION)
             yield Job(f"H-{name}-s{seed}", "H", name, "cooled", (member,))
@@ -279,6 +280,14 @@ def _tuned() -> Iterator[Job]:
         yield Job(f"T-{size}", "T", size, "constant", tuple(members), (8 * MILLION, 16 * MILLION), trunk=False)
 
 
+def _tuned_small() -> Iterator[Job]:
+    """What M and T lack of the five smallest sizes: a rate below the law's at m0 to m2, and the law's to 16M at m4."""
+    branches = tuple(tokens for tokens in LADDER if tokens >= MILLION)
+    for size, tag in (("m4", "x1"), ("m2", "x0.5"), ("m1", "x0.5"), ("m0", "x0.5")):  # the longest first
+        member = Member(tag, FIRST_SEED, Rate("law", float(tag[1:])), 16 * MILLION)
+        yield Job(f"U-{size}", "U", size, "constant", (member,), branches, trunk=False)
+
+
 def _stacks(job: Job) -> Iterator[Job]:
     """Split a job where training its members one after the other is as fast: above size m1 on one CPU thread."""
     if job.size in ("m0", "m1") or len(job.members) == 1:
@@ -291,10 +300,10 @@ def _stacks(job: Job) -> Iterator[Job]:
 
 
 def jobs() -> list[Job]:
-    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R, T."""
+    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R, T, U."""
     parts = (
         _learning_rate, _main_grid, _learning_rate_seeds, _schedules, _weight_decay, _batch, _shape,
-        _ladder, _repeated, _tuned,
+        _ladder, _repeated, _tuned, _tuned_small,
     )
     return [job for part in parts for job in part()]
 

@@ -16,13 +16,14 @@ from scipy import stats
 from scalebook import fitting, laws
 from scalebook.errors import UserError
 from scalebook.estimate import Estimate, slope
-from scalebook.suite.plan import MILLION, VOCABULARY
+from scalebook.suite.plan import FIRST_SEED, MILLION, VOCABULARY
 from scalebook.topics.suite_cells import pooled_deviation
 
 FEWEST = 3  # points on an envelope that a line is drawn through
 BINS = 20
 SURFACE = "surface"  # approach 3
 ENDS = "with ends"  # of an envelope: points where the smallest or the largest size wins are kept
+SEEDS = 4  # of one cell, in blocks L and H
 EARLIEST = 100_000  # tokens: checkpoints before that are still warming up
 LATE = {"suite": MILLION, "gemstones": 5e10}  # tokens
 Filter = Callable[[pd.DataFrame], pd.Series]
@@ -178,9 +179,12 @@ def suite_points(table: pd.DataFrame) -> pd.DataFrame:
     """Return the checkpoints of blocks M, L and H as selections need them.
 
     A run is a trunk with all its branches. N counts layers and head, and C = 6 N D. ``clean`` marks block M, whose
-    rates follow the law and whose shapes are the usual ones; ``late`` marks points from a million tokens up.
+    rates follow the law and whose shapes are the usual ones; ``late`` marks points from a million tokens up. Of L and H
+    the first `SEEDS` seeds are taken.
     """
     table = table[(table["tokens"] >= EARLIEST) & np.isfinite(table["val"])]
+    # An envelope takes the least of a cell's seeds, so cells that were given more for other questions would bend it.
+    table = table[(table["block"] == "M") | (table["seed"] < FIRST_SEED + SEEDS)]
     # branches are points of a curve only where they end: before that they are neither trunk nor cooled
     table = table[(table["schedule"] != "cooled") | (table["step"] == table["steps"])]
     run = table["run"].str.replace(r"-(?:cooled|constant)-[^-]+$", "", regex=True)

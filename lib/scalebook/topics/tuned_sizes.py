@@ -6,7 +6,7 @@ of larger sizes is not a forecast of how badly they were tuned. Shapes: B redraw
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from scalebook import laws
 from scalebook.errors import UserError
 from scalebook.fitting import fit
 from scalebook.suite.plan import FIRST_SEED, SHAPES
+from scalebook.topics import floors
 
 RATES, LAW = 4, 2  # rates tried for each size and budget, and which of them, in rising order, is the law's
 
@@ -68,18 +69,34 @@ def redrawn(one: Tuned, deviation: Mapping[str, float], count: int, rng: np.rand
     moves = np.concatenate([np.zeros((1, scale.size)), scale * rng.standard_normal((count, scale.size))])
     return one.losses * np.exp(moves)[:, :, None]
 
+
 def surface(ends: pd.DataFrame) -> pd.DataFrame:
     """Return the least cooled loss of every size and budget over all rates tried, one row a cell.
 
     Columns size, budget, N (parameters without embeddings), D (tokens as trained) and loss (nats a byte, mean over the
-    seeds of a rate). The small sizes have their rates from blocks L and M, m3 and larger also from G and T.
+    seeds of a rate). The small sizes have their rates from blocks L, M and U, m3 and larger also from G and T.
     """
-    rows = ends[ends["block"].isin(list("LMGT")) & (ends["schedule"] == "cooled") & np.isfinite(ends["val"])]
+    rows = ends[ends["block"].isin(list("LMGTU")) & (ends["schedule"] == "cooled") & np.isfinite(ends["val"])]
     rates = rows.groupby(["size", "budget", "lr_peak"], as_index=False).agg(
         N=("n_nonemb", "first"), D=("tokens", "first"), loss=("val", "mean")
     )
     best = rates.loc[rates.groupby(["size", "budget"])["loss"].idxmin()]
     return best.drop(columns="lr_peak").reset_index(drop=True)
+
+
+def line_misses(
+    cells: pd.DataFrame, fitted: Sequence[str], held: Sequence[str],
+    told: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] = floors.forecast,
+) -> pd.DataFrame:  # fmt: skip
+    """Fit a law of size to some sizes at each budget on its own, and return how it misses others.
+
+    ``told(sizes, losses, targets)`` gives the forecasts, by default of L0 + A/N^alpha. A table of size by budget:
+    forecast over measured loss, minus 1. Budgets that a size lacks are left out.
+    """
+    losses = cells.pivot(index="size", columns="budget", values="loss").loc[[*fitted, *held]].dropna(axis=1)
+    n = cells.groupby("size")["N"].first().astype(float)
+    forecast = told(n[list(fitted)].to_numpy(), losses.loc[list(fitted)].to_numpy().T, n[list(held)].to_numpy())
+    return forecast.T / losses.loc[list(held)] - 1
 
 
 def surface_misses(cells: pd.DataFrame, fitted: Sequence[str], held: Sequence[str], first: int) -> pd.DataFrame:

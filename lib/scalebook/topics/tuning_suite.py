@@ -177,7 +177,8 @@ def batch_exponents(found: Batches, units: int) -> tuple[dict[str, Estimate], di
     apart = best["m1"] - best["m0"]
     shared = np.isfinite(apart)
     ratio = np.where(shared, apart, 0.0).sum(axis=1) / np.where(shared.any(axis=1), shared.sum(axis=1), np.nan)
-    found_slope["batch_log_ratio"] = bowls.from_draws(ratio, units, "no number of tokens with two optima")
+    where = "" if np.isnan(ratio[0]) else " in more than a tenth of the redrawn tables"
+    found_slope["batch_log_ratio"] = bowls.from_draws(ratio, units, f"no number of tokens with two optima{where}")
     return found_slope, best
 
 
