@@ -1,5 +1,6 @@
 """What a notebook sees: sizes, generators, figures, claims, the result file."""
 
+import ast
 import json
 import zlib
 
@@ -136,6 +137,17 @@ def test_unknown_names_list_the_known_ones(chapter):
 def test_glue_reaches_the_result_file(chapter):
     chapter.glue("exponent", 0.9434, "{:.2f}")
     assert results(chapter)["glue"] == {"exponent": "0.94"}
+
+
+@pytest.mark.parametrize(("value", "form", "text"), [
+    (1547.2, "{:,.0f}", "1,547"), (0.5, "{:+.2f}", "+0.50"), (-0.001, "{:.1f}", "0.0"), (-0.1, "{:.1f}", "-0.1"),
+])  # fmt: skip
+def test_glue_hands_its_text_to_the_page_as_a_literal(chapter, monkeypatch, value, form, text):
+    sent = []
+    monkeypatch.setattr("scalebook.chapter.publish_display_data", lambda data, metadata: sent.append(data))
+    chapter.glue("number", value, form)
+    assert results(chapter)["glue"]["number"] == text
+    assert [ast.literal_eval(one) for one in sent[0].values()] == [text]  # as myst-nb reads it
 
 
 def test_glue_of_an_estimate_is_its_value_or_none(chapter):

@@ -1,12 +1,14 @@
 """The built pages as files: every link, anchor and picture leads somewhere, every picture says what it shows."""
 
 import json
+import re
+from html import unescape
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
-from conftest import built_pages
+from conftest import HTML, built_pages
 
 pytestmark = pytest.mark.site
 
@@ -124,6 +126,20 @@ def test_every_judged_claim_has_its_place_in_its_chapter(html, pages):
     judged = [row for row in ledger if row["build"] and (html / "chapters" / f"{row['chapter']}.html").is_file()]
     for row in judged:
         assert row["claim"] in pages[html / "chapters" / f"{row['chapter']}.html"].anchors
+
+
+@pytest.mark.parametrize("slug", [path.stem for path in sorted((HTML / "chapters").glob("*.html"))] or ["no site"])
+def test_numbers_in_the_prose_are_printed_as_they_were_glued(slug, html):
+    """Thousands with their comma, gains with their sign, zeros at the end."""
+    from scalebook.paths import root, run_dir
+
+    glued = json.loads((run_dir("quick", 1000, slug) / "results.json").read_text(encoding="utf-8"))["glue"]
+    cells = json.loads((root() / "chapters" / f"{slug}.ipynb").read_text(encoding="utf-8"))["cells"]
+    prose = "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+    asked = re.findall(r"\{glue:text\}`([^`]+)`", re.sub(r"<!--.*?-->", "", prose, flags=re.DOTALL))
+    page = (html / "chapters" / f"{slug}.html").read_text(encoding="utf-8")
+    printed = [unescape(text) for text in re.findall(r'<span class="pasted-text">(.*?)</span>', page)]
+    assert asked and sorted(printed) == sorted(glued[name] for name in asked)
 
 
 def test_the_model_suite_can_be_taken_away(html, pages):

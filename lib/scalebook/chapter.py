@@ -214,10 +214,12 @@ class Chapter:
         depends on a table that is not here.
         """
         text = "(not run)" if value is None else value.text(form) if isinstance(value, Estimate) else form.format(value)
+        text = re.sub(r"^-(0(?:\.0*)?)$", r"\1", text)  # a rounded nothing has no sign
         self._results["glue"][name] = text
         self._save()
         publish_display_data(
-            {"application/papermill.record/text/plain": text},
+            # The page reads this as a literal: bare, "1,547" would be a pair, "+0.50" 0.5.
+            {"application/papermill.record/text/plain": repr(text)},
             metadata={"scrapbook": {"name": name, "mime_prefix": "application/papermill.record/"}},
         )
 
