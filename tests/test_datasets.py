@@ -96,24 +96,24 @@ def test_the_suite_gives_whole_blocks_with_numbers_as_numbers(house):
     blown_up = "H-h28x9-s1003-cooled-1M"
     storage.write(written_suite("HS", blown_up), house)
     table = datasets.suite("H")
-    assert list(table.columns) == list(storage.COLUMNS) and list(table.index) == list(range(40))
-    assert set(table["block"]) == {"H"} and table["run"].nunique() == 20
+    assert list(table.columns) == list(storage.COLUMNS) and list(table.index) == list(range(80))
+    assert set(table["block"]) == {"H"} and table["run"].nunique() == 40
     assert set(table["arm"]) == {""} and table["seed"].dtype == int and table["tokens"].dtype == int
     assert table["wd"].dtype == float  # whole numbers in some blocks, fractions in others
     first = table.iloc[0]
     assert (first["run"], first["step"], first["tokens"]) == ("H-h28x9-s1000-cooled-1M", 60, 60 * 1024)
     assert first["n_nonemb"] == 12 * 9 * 28**2 and first["flops_nonemb"] == 6 * first["n_nonemb"] * 60 * 1024
-    assert table["val2"].isna().sum() == 20 and table.loc[table["run"] == blown_up, "val"].isna().all()
+    assert table["val2"].isna().sum() == 40 and table.loc[table["run"] == blown_up, "val"].isna().all()
     assert set(datasets.suite("S", "H")["block"]) == {"S", "H"}
 
 
 def test_a_part_of_a_block_is_not_the_block(house):
-    with pytest.raises(DataNotHere, match="block H lacks 20 of 20 curves.*scalebook suite"):
+    with pytest.raises(DataNotHere, match="block H lacks 40 of 40 curves.*scalebook suite"):
         datasets.suite("H")
     table = written_suite("H")
     del table.curves["H-h60x2-s1002-cooled-1M"]
     storage.write(table, house)
-    with pytest.raises(DataNotHere, match=r"block M lacks (\d+) of \1 curves, block H lacks 1 of 20 curves"):
+    with pytest.raises(DataNotHere, match=r"block M lacks (\d+) of \1 curves, block H lacks 1 of 40 curves"):
         datasets.suite("M", "H")
 
 
