@@ -145,7 +145,7 @@ def _fresh_scratch(folder: Path) -> Path:
 
 
 def _kernel_environment(scratch: Path) -> dict[str, str]:
-    """Return what the kernel sees: this book, one thread, one arithmetic, a fixed hash seed, and nobody's personal start-up files."""
+    """Return what the kernel sees: this book, one thread and arithmetic, a fixed hash seed, nobody's start-up files."""
     return {
         **one_thread(),
         **same_arithmetic(),

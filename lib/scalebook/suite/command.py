@@ -10,7 +10,7 @@ from scalebook.errors import UserError
 
 
 def suite(
-    blocks: Annotated[str, typer.Option(help="Blocks to train; by default all that a CPU can train, with --gpu the others.")] = "",
+    blocks: Annotated[str, typer.Option(help="Blocks to train; by default those for a CPU, with --gpu the others.")] = "",
     sizes: Annotated[str, typer.Option(help="Sizes to train, as m0,m5; by default all of a block.")] = "",
     jobs: Annotated[int, typer.Option(help="Worker processes, one thread each.")] = 2,
     gpu: Annotated[bool, typer.Option("--gpu", help="Train on the GPU, many jobs at a time.")] = False,
