@@ -5,7 +5,9 @@ import pytest
 import torch
 from scipy.optimize import nnls
 
+from scalebook.ensemble import Optimiser, mean_squared_error, train
 from scalebook.errors import UserError
+from scalebook.models import mlp, mlp_forward
 from scalebook.topics import byte_domains, floors, lag_source, learning_tails, needed_sizes, series_forecasts
 from scalebook.topics.tiny_transformers import Build, network, start
 
@@ -62,6 +64,40 @@ def test_sufficient_size_of_a_power_law():
     errors = 5 * sizes[None] ** -0.5
     found = needed_sizes.smallest_sufficient(sizes, errors, np.array([5 * 300**-0.5]))
     assert found == pytest.approx([300.0])
+
+
+def test_a_student_is_scored_where_held_out_samples_like_it_best():
+    """The same training once more, with every moment scored, and the best of all moments and rates taken at the end."""
+    teacher = learning_tails.Teacher.draw(np.random.default_rng(0))
+    how = {"steps": 400, "batch": 16}
+    found = needed_sizes.student_errors(
+        [teacher], (8, 200), (32,), (1e-3, 3e-2), lambda r, w: torch.Generator().manual_seed(w),
+        lambda r: np.random.default_rng(9), **how,
+    )  # fmt: skip
+    rng, most = np.random.default_rng(9), 200
+    x = rng.uniform(-1, 1, (most + needed_sizes.HELD + needed_sizes.SCORED, 4))
+    noise = needed_sizes.NOISE * rng.standard_normal(most + needed_sizes.HELD)
+    y = torch.from_numpy((teacher(x) + np.append(noise, np.zeros(needed_sizes.SCORED))).astype(np.float32))
+    x = torch.from_numpy(x.astype(np.float32))
+    order = torch.Generator().manual_seed(32)
+    begun = {name: value.repeat_interleave(4, dim=0) for name, value in mlp([(4, 32, 32, 1)], [order]).items()}
+    lengths = torch.tensor([8, 8, 200, 200])[:, None]
+
+    def batches(step):
+        rows = (torch.rand(4, 16, generator=order) * lengths).long()
+        return x[rows], y[rows]
+
+    def look(p):
+        miss = (mlp_forward(torch.relu)(p, x[most:].expand(4, -1, -1))[..., 0] - y[most:]).square()
+        return {"held": miss[:, : needed_sizes.HELD].mean(1), "scored": miss[:, needed_sizes.HELD :].mean(1)}
+
+    of = train(begun, mlp_forward(torch.relu), lambda p, t: mean_squared_error(p[..., 0], t), batches, 400,
+               Optimiser(rate=[1e-3, 3e-2] * 2), look, range(50, 401, 50)).history  # fmt: skip
+    held, scored = (of[name].numpy().reshape(8, 2, 2) for name in ("held", "scored"))  # moment, samples, rate
+    for m in range(2):
+        moment, rate = np.unravel_index(held[:, m].argmin(), (8, 2))
+        assert found[0, m, 0] == pytest.approx(scored[moment, m, rate], rel=1e-4)
+    assert len(np.unique(held.argmin(axis=0))) > 1  # not all are best at the same moment
 
 
 def test_a_size_at_either_end_is_no_answer():

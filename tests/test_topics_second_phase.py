@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from scalebook.suite.network import initial
+from scalebook.errors import UserError
+from scalebook.suite.network import initial, token_losses
 from scalebook.suite.plan import Shape
 from scalebook.topics import second_phase as second
 
@@ -59,6 +60,32 @@ def test_losses_of_options_are_sums_over_what_counts():
     losses = second.option_losses(shape, weights, windows, counted, at_once=2)
     assert losses == pytest.approx(np.full((3, 4), 10 * np.log(128)), rel=1e-5)
     assert isinstance(weights, torch.Tensor)
+
+
+def test_options_behind_one_prefix_score_as_if_each_were_read_alone():
+    shape, rng = Shape(16, 2, 2), np.random.default_rng(5)
+    weights = initial(shape, 1, "test")
+    weights = weights + 0.1 * torch.from_numpy(rng.standard_normal(weights.numel(), dtype=np.float32))
+    windows = np.repeat(rng.integers(9, 120, (5, 1, 33), dtype=np.uint8), 4, axis=1)
+    windows[:, 1:, 20:27] = rng.integers(9, 120, (5, 3, 7))
+    counted = np.zeros((5, 32), dtype=bool)
+    for q in range(5):
+        counted[q, 19 - q : 30] = True
+    flat = torch.from_numpy(windows.reshape(1, 20, 33).astype(np.int64))
+    alone = token_losses(weights[None], flat, shape)[0].view(5, 4, 32).numpy() * counted[:, None]
+    together = second.option_losses(shape, weights, windows, counted, at_once=2)
+    assert together == pytest.approx(alone.sum(axis=-1), rel=1e-5)
+    assert np.ptp(together, axis=1).min() > 0.1
+
+
+def test_options_must_not_differ_before_what_counts():
+    shape = Shape(16, 1, 2)
+    windows = np.full((2, 4, 33), 40, dtype=np.uint8)
+    windows[1, 2, 10] = 41
+    counted = np.zeros((2, 32), dtype=bool)
+    counted[:, 10:15] = True
+    with pytest.raises(UserError, match="before byte 11"):
+        second.option_losses(shape, initial(shape, 1, "test"), windows, counted)
 
 
 def test_ties_share_a_point():

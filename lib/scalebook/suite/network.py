@@ -102,31 +102,37 @@ def _rows(table: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
     return F.embedding(index, table)
 
 
-def logits(flat: torch.Tensor, inputs: torch.Tensor, shape: Shape) -> torch.Tensor:
+def logits(
+    flat: torch.Tensor, inputs: torch.Tensor, shape: Shape, places: torch.Tensor | None = None,
+    seen: torch.Tensor | None = None,
+) -> torch.Tensor:  # fmt: skip
     """Return next-byte scores, float32 (S, B, T, V).
 
     ``flat`` is (S, P), ``inputs`` int64 (S, B, T). A stack of one takes plain matrix products in place of batched
-    ones, which is faster on a CPU; both paths agree to rounding.
+    ones, which is faster on a CPU; both paths agree to rounding. Several continuations of one text fit in one row:
+    ``places`` int64 (T,) is then where each input stands in its own text, ``seen`` bool (T, T) which inputs (columns)
+    each of them (rows) may look at.
     """
     stack, batch, time = inputs.shape
+    places = slice(time) if places is None else places
     plan, d = layout(shape), shape.width
     if stack == 1:
         split = zip(plan.names, flat.view(-1).split(plan.lengths), plan.shapes, strict=True)
         p = {name: piece.view(size) for name, piece, size in split}
-        hidden = _rows(p["tokens"], inputs[0]) + p["positions"][:time]  # B T D
+        hidden = _rows(p["tokens"], inputs[0]) + p["positions"][places]  # B T D
         rows: tuple[int, ...] = (batch * time,)
     else:
         split = zip(plan.names, flat.split(plan.lengths, dim=1), plan.shapes, strict=True)
         p = {name: piece.reshape(stack, *size) for name, piece, size in split}
         offset = torch.arange(stack, device=inputs.device).mul_(VOCABULARY).view(stack, 1, 1)
-        hidden = _rows(p["tokens"].reshape(-1, d), inputs + offset) + p["positions"][:, None, :time]  # S B T D
+        hidden = _rows(p["tokens"].reshape(-1, d), inputs + offset) + p["positions"][:, None, places]  # S B T D
         rows = (stack, batch * time)
     hidden = hidden.view(*rows, d)
     for layer in range(shape.layers):
         normed = _norm(hidden, p[f"{layer}.norm1"], p[f"{layer}.shift1"])
         qkv = torch.matmul(normed, p[f"{layer}.qkv"]).view(stack * batch, time, 3, shape.heads, d // shape.heads)
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # each: S*B, heads, T, D/heads
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        mixed = F.scaled_dot_product_attention(query, key, value, seen, is_causal=seen is None)
         hidden = hidden + torch.matmul(mixed.transpose(1, 2).reshape(*rows, d), p[f"{layer}.out"])
         normed = _norm(hidden, p[f"{layer}.norm2"], p[f"{layer}.shift2"])
         hidden = hidden + torch.matmul(F.gelu(torch.matmul(normed, p[f"{layer}.up"])), p[f"{layer}.down"])

@@ -57,19 +57,25 @@ def student_errors(
             rows = (torch.rand(len(lengths), batch, generator=order) * lengths[:, None]).long()
             return x[world[:, None], rows], y[world[:, None], rows]
 
+        least = torch.full((len(lengths),), torch.inf)  # on held-out samples, and the students that had it
+        kept = {name: value.clone() for name, value in fresh.items()}
+
         def look(p):
-            out = forward(p, x[world, most:])[..., 0] - y[world, most:]
-            return {"held": out[:, :HELD].square().mean(dim=1), "scored": out[:, HELD:].square().mean(dim=1)}
+            held = mean_squared_error(forward(p, x[world, most : most + HELD])[..., 0], y[world, most : most + HELD])
+            better = held < least
+            least[better] = held[better]
+            for name, value in p.items():
+                kept[name][better] = value[better]
+            return {}
 
         optimiser = Optimiser(rate=list(rates) * (len(lengths) // len(rates)))
-        marks = range(EVERY, steps + 1, EVERY)
-        history = train(fresh, forward, lambda p, t: mean_squared_error(p[..., 0], t), batches, steps, optimiser,
-                        look, marks).history  # fmt: skip
-        shape = (len(marks), len(teachers), len(samples), -1)
-        held, scored = (history[name].reshape(shape) for name in ("held", "scored"))
-        held, scored = held.movedim(0, -1).flatten(2), scored.movedim(0, -1).flatten(2)  # R M (rate, moment)
-        best = held.argmin(dim=-1, keepdim=True)
-        found.append(scored.gather(-1, best)[..., 0].numpy())
+        train(fresh, forward, lambda p, t: mean_squared_error(p[..., 0], t), batches, steps, optimiser, look,
+              range(EVERY, steps + 1, EVERY))  # fmt: skip
+        with torch.no_grad():
+            error = mean_squared_error(forward(kept, x[world, most + HELD :])[..., 0], y[world, most + HELD :])
+        shape = (len(teachers), len(samples), len(rates))
+        best = least.view(shape).argmin(dim=-1, keepdim=True)
+        found.append(error.view(shape).gather(-1, best)[..., 0].numpy())
     return np.stack(found, axis=-1).astype(float)
 
 

@@ -11,8 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
-from scalebook.suite.network import token_losses
+from scalebook.errors import UserError
+from scalebook.suite.network import logits
 from scalebook.suite.plan import Shape
 
 MODE_R, MODE_X, MODE_S = 1, 2, 3  # short spans, long spans, plain continuation
@@ -97,14 +99,29 @@ def questions(pieces: np.ndarray, count: int, context: int, rng: np.random.Gener
 def option_losses(
     shape: Shape, weights: torch.Tensor, windows: np.ndarray, counted: np.ndarray, at_once: int = 16
 ) -> np.ndarray:
-    """Return the summed loss of the counted bytes of every option in nats, of one model (P,): (Q, 4)."""
+    """Return the summed loss of the counted bytes of every option in nats, of one model (P,): (Q, options).
+
+    ``windows`` (Q, options, T + 1), ``counted`` (Q, T). What comes before the first byte that counts anywhere must be
+    the same in all options of a question: it is read once, and the options stand behind it side by side, where none
+    sees another.
+    """
+    first, options, end = int(counted.any(axis=0).argmax()), windows.shape[1], windows.shape[2] - 1
+    if (windows[:, :, : first + 1] != windows[:, :1, : first + 1]).any():
+        raise UserError(f"option_losses: options differ before byte {first + 1}, the first that counts; count from there.")
+    tail = np.arange(first, end)
+    places = np.concatenate([np.arange(first), *[tail] * options])
+    owner = np.repeat(np.arange(-1, options), [first, *[len(tail)] * options])  # -1: the part that all share
+    seen = (places[None] <= places[:, None]) & ((owner[None] == owner[:, None]) | (owner[None] < 0))
+    places, seen = torch.from_numpy(places), torch.from_numpy(seen)
     found = []
     with torch.no_grad():
         for start in range(0, len(windows), at_once):
-            part = windows[start : start + at_once]
-            flat = torch.from_numpy(part.reshape(1, -1, part.shape[-1]).astype(np.int64))
-            losses = token_losses(weights[None], flat, shape)[0].view(*part.shape[:2], -1)  # Q 4 T
-            found.append((losses.numpy() * counted[start : start + at_once, None]).sum(axis=-1))
+            part = windows[start : start + at_once].astype(np.int64)
+            row = np.concatenate([part[:, 0, :first], part[:, :, first:end].reshape(len(part), -1)], axis=1)
+            scores = logits(weights[None], torch.from_numpy(row)[None], shape, places, seen)[0, :, first:]
+            targets = torch.from_numpy(part[:, :, first + 1 :].reshape(-1))
+            losses = F.cross_entropy(scores.flatten(0, 1), targets, reduction="none").view(len(part), options, -1)
+            found.append((losses.numpy() * counted[start : start + at_once, None, first:]).sum(axis=-1))
     return np.concatenate(found)
 
 
