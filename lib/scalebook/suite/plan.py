@@ -198,7 +198,7 @@ def _main_grid() -> Iterator[Job]:
 
 
 def _learning_rate_seeds() -> Iterator[Job]:
-    """Three further seeds, and seven more: with three the gap between the two rates at m4 was known to its own size."""
+    """Three further seeds, then seven more: three left the gap of the two rates at m4 as uncertain as it is large."""
     for name, seeds in (("seeds", _seeds(4, 1)), ("more-seeds", _seeds(11, 4))):
         for size in ("m0", "m1", "m2", "m3", "m4"):
             members = tuple(
@@ -300,7 +300,7 @@ def _stacks(job: Job) -> Iterator[Job]:
 
 
 def jobs() -> list[Job]:
-    """Return every job in the order of work: the sweep that gives all learning rates, then M, L, S, W, B, H, G, R, T, U."""
+    """Return every job in the order of work: first the sweep that gives the learning rates."""
     parts = (
         _learning_rate, _main_grid, _learning_rate_seeds, _schedules, _weight_decay, _batch, _shape,
         _ladder, _repeated, _tuned, _tuned_small,
