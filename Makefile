@@ -28,7 +28,7 @@ book: $(INSTALLED)
 test: $(INSTALLED)
 	@$(BIN)/python -m scalebook.browser >/dev/null; \
 	$(BIN)/scalebook build; built=$$?; \
-	$(BIN)/python -m pytest $(PYTEST_ARGS); tested=$$?; \
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile $(PYTEST_ARGS); tested=$$?; \
 	if [ $$tested -ne 0 ]; then exit $$tested; fi; \
 	if [ $$built -ne 0 ]; then echo "The checks passed, but the build above did not." >&2; fi; \
 	exit $$built

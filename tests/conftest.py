@@ -5,15 +5,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
+from hypothesis import settings
 
 from browsing import chromium
 from scalebook.browser import find
 from scalebook.paths import build_dir
 
+# An example may take long where other processes use the machine too; no test here is about time.
+settings.register_profile("book", deadline=None)
+settings.load_profile("book")
+
 HTML = build_dir() / "html"
 REQUIRED = "SCALEBOOK_REQUIRE_BROWSER"
-_skipped: list[str] = []
+NO_BROWSER, NO_TABLE = "no Chromium here", "published table"
 
 
 def built_pages() -> list[str]:
@@ -43,19 +47,20 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         return
     if os.environ.get(REQUIRED) == "1":
         pytest.fail(f"No Chromium found and {REQUIRED}=1. Install one: playwright install chromium", pytrace=False)
-    _skipped.append(item.nodeid)
-    pytest.skip("no Chromium here")
+    pytest.skip(NO_BROWSER)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many tests nobody ran for want of a browser or of the published tables."""
-    without = [report for report in terminalreporter.stats.get("skipped", []) if "published table" in str(report.longrepr)]
-    if without:
+    # from the reports and not from lists kept here: the tests may have run in other processes
+    reasons = [str(report.longrepr) for report in terminalreporter.stats.get("skipped", [])]
+    tables, pages = (sum(word in reason for reason in reasons) for word in (NO_TABLE, NO_BROWSER))
+    if tables:
         terminalreporter.section("NO PUBLISHED TABLES")
-        terminalreporter.line(f"{len(without)} tests on published tables were skipped: SCALEBOOK_MIRROR names no folder of tables.")
-    if _skipped:
+        terminalreporter.line(f"{tables} tests on published tables were skipped: SCALEBOOK_MIRROR names no folder of tables.")
+    if pages:
         terminalreporter.section("NO BROWSER", red=True, bold=True)
-        terminalreporter.line(f"{len(_skipped)} browser tests were skipped: nobody has looked at these pages.")
+        terminalreporter.line(f"{pages} browser tests were skipped: nobody has looked at these pages.")
         terminalreporter.line(
             "Install a Chromium (playwright install chromium) or set CHROME, and run the tests again."
         )

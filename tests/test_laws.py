@@ -59,7 +59,7 @@ def test_values_equal_the_printed_formula(law):
 
 
 @BY_NAME
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**6))
 def test_gradient_equals_finite_differences(law, seed):
     form, theta, weight = random_point(law, seed)
@@ -72,7 +72,7 @@ def test_gradient_equals_finite_differences(law, seed):
 
 
 @BY_NAME
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(seed=st.integers(0, 10**6))
 def test_hessian_equals_finite_differences_of_the_gradient(law, seed):
     form, theta, inner = random_point(law, seed)
