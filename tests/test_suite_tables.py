@@ -121,6 +121,21 @@ def test_committed_runs_and_parts_count_as_done(house, small_corpus):
     assert "5 of  245 runs finished,    5 in the table" in merging.status("L")
 
 
+def test_the_time_left_counts_the_run_under_way(house, small_corpus):
+    """Half of a trunk of two members is half of its seconds; once a member's part is written, it is counted there."""
+    members = tuple(plan.Member("", 1000 + k, plan.Rate("fixed", 0.01), (k + 1) * plan.MILLION) for k in range(2))
+    job, done = plan.Job("M-x", "M", "m1", "constant", members), storage.Done(storage.Table())
+    half = plan.MILLION // 2 // job.batch
+    whole = running.left_seconds([job], done)
+    assert running.under_way(job, half, done) == pytest.approx(whole / 3, rel=0.01)  # 0.5 and 0.5 of 1 and 2 million
+    make_part(job, "constant-1M")
+    left = running.left_seconds([job], done)
+    assert left == pytest.approx(2 * whole / 3)
+    assert running.under_way(job, half, done) == pytest.approx(left / 4, rel=0.01)
+    make_part(job, "constant-2M")
+    assert running.under_way(job, half, done) == 0
+
+
 def test_unknown_blocks_are_refused():
     with pytest.raises(UserError, match="There is no block X; give letters of MLSWBH"):
         running.chosen("MX")

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from scalebook.errors import ScalebookError, UserError
 from scalebook.processes import one_thread, same_arithmetic
 from scalebook.suite import corpus, rates, storage
-from scalebook.suite.plan import BLOCKS, GPU_BLOCKS, SHAPES, Job, jobs
+from scalebook.suite.plan import BLOCKS, GPU_BLOCKS, SHAPES, Job, jobs, label
 
 # Training tokens per second of one thread at 2.5 GHz, stacked as in the plan, measurements included: only for the
 # remaining time shown, which is corrected by what this machine turns out to do.
@@ -52,6 +52,13 @@ def expected_seconds(job: Job) -> float:
 def left_seconds(todo: list[Job], done: storage.Done) -> float:
     """Return a guess of the core-seconds of what is not finished."""
     return sum(expected_seconds(job) * (1 - done.share(job)) for job in todo)
+
+
+def under_way(job: Job, step: int, done: storage.Done) -> float:
+    """Return a guess of the core-seconds in the unfinished part of a job's trunk, ``step`` steps from its start."""
+    going = [m for m in job.members if not (job.trunk and done.segment(job, f"{job.schedule}-{label(m.tokens)}"))]
+    tokens = 0 if done.job(job) else sum(min(step * job.batch, member.tokens) for member in going)
+    return tokens / SPEED.get(job.size, SPEED["m3"])
 
 
 def current_law(table: storage.Table) -> dict | None:
@@ -130,6 +137,7 @@ class Progress:
             return
         self.last = now
         left = left_seconds(self.todo, self.done)
+        left -= sum(under_way(worker.job, worker.step, self.done) for worker in workers if worker.job)
         finished = sum(self.done.runs(job) for job in self.todo)
         worked = (now - self.begun) * self.count
         # Two minutes of our own pace outweigh the guess; before that the guess counts.
