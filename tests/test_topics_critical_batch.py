@@ -75,3 +75,12 @@ def test_rows_of_equal_steps_advance_together_and_alone_alike():
     alone = sgd.best_excess([PROBLEM], 16, [128], [2], rates=8)
     assert both[0, 1, 1] == pytest.approx(alone[0, 0, 0], rel=1e-5)
     assert both[0, 0, 1] < both[0, 0, 0]
+
+
+def test_a_risk_that_single_precision_cannot_hold_is_no_value(monkeypatch):
+    problems, data, batches = [sgd.Problem(1.2, 1.5, noisy=False)], [512, 2048], [4, 16]
+    whole = sgd.best_excess(problems, 8, data, batches)
+    least = np.array([[sgd.final_excess(problems, 8, d // b, [b])[0, 0].min() for d in data] for b in batches])
+    monkeypatch.setattr(sgd, "RESOLVED", np.sort(least, axis=None)[1] * 1.001)
+    assert (np.isnan(sgd.best_excess(problems, 8, data, batches)[0]) == (least < sgd.RESOLVED)).all()
+    assert np.isfinite(whole).all() and (least < sgd.RESOLVED).sum() == 2

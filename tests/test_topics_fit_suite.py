@@ -69,8 +69,15 @@ def test_plans_cost_the_same_and_luck_alone_turns_the_tables():
 def test_rankings_agree_where_the_truth_does_and_not_when_dealt_out(suite):
     rng = np.random.default_rng(0)
     found = fit_rankings.pairs(suite, 0.001, True, rng)
+    assert (found["own"] == found["cooled"]).all()
     share, drawn, count = fit_rankings.agreement(found, 200, rng)
     assert share > 0.95 and count > 12 and np.isfinite(drawn).all()
     assert fit_rankings.agreement(fit_rankings.permuted(found, rng), 200, rng)[0] == pytest.approx(0.5, abs=0.1)
     across = fit_rankings.pairs(suite, 0.001, False, rng)
     assert all(len(set(four)) == 4 for four in across["runs"])
+    own = across.dropna(subset=["own"])
+    (first, _, second, _), d = own["runs"].iloc[0], fit_rankings.losses(suite)[1]
+    at = [d[(d["size"] == size) & (d["batch"] == b) & (d["lr_peak"] == rate) & (d["seed"] == seed)]
+          for size, b, rate, seed in (first, second)]
+    by_tokens = np.log(at[0].set_index("D")["val"] / at[1].set_index("D")["val"])
+    assert np.isclose(by_tokens, own["own"].iloc[0]).any() and (own["own"] != own["cooled"]).all()

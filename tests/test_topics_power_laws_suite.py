@@ -244,3 +244,10 @@ def test_five_tuned_sizes_foretell_the_three_next_in_the_published_suite():
         return ahead.forecasts(laws.PowerLaw, sizes, losses, at)
 
     assert (np.abs(tuned_sizes.line_misses(cells, small, large, without_floor)).max() > 0.03).all()
+
+
+def test_a_share_of_none_has_a_width():
+    """Wilson's interval of 0 of 9 and of 3 of 10, by hand: (p + z^2/2n +- z sqrt(p(1-p)/n + z^2/4n^2)) / (1 + z^2/n)."""
+    none, some = (ahead.proportion(np.array(hits, dtype=float)) for hits in ([0] * 9, [1] * 3 + [0] * 7))
+    assert (none.value, none.low, none.n) == (0, 0, 9) and none.high == pytest.approx(1.96**2 / (9 + 1.96**2), abs=1e-4)
+    assert (some.low, some.high) == pytest.approx((0.1078, 0.6032), abs=1e-4)

@@ -1,5 +1,7 @@
 """Bottoms of bowls, laws through them, and what the suite and the published sweeps say."""
 
+from itertools import permutations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,11 +34,15 @@ def test_one_slope_with_an_intercept_for_each_group():
     assert bowls.common_slope(x, y) == pytest.approx(by_hand)
 
 
-def test_permuting_the_sizes_leaves_minus_a_share_of_the_slope():
+def test_permuted_sizes_keep_a_chance_of_every_wrong_order():
     x = np.array([0.0, 1.0, 2.0, 3.0])
-    y = -0.7 * x[None] + np.array([[0.0], [2.0]])
+    y = np.broadcast_to(-0.7 * x + np.array([[0.0], [2.0]]), (4001, 2, 4))
+    found = bowls.permuted_slope(x, y, np.random.default_rng(0))
     # over all 24 orders the slopes cancel, so the other 23 sum to minus the true one
-    assert bowls.permuted_slope(x, y) == pytest.approx(0.7 / 23)
+    assert found[0] == pytest.approx(0.7 / 23)
+    assert found[1:].mean() == pytest.approx(0.7 / 23, abs=0.02)
+    by_hand = {round(-0.7 * np.polyfit(order, x, 1)[0], 6) for order in permutations(x) if list(order) != sorted(order)}
+    assert {round(value, 6) for value in found[1:]} == by_hand  # the extremes are 0.7, all reversed, and -0.56
 
 
 def test_redrawn_tables_share_the_luck_of_a_run_and_have_its_size():

@@ -19,6 +19,7 @@ FEATURES = 2000
 NOISE = 0.25  # variance of the label noise
 SPACING = 1.3  # between neighbouring learning rates
 FEWEST_STEPS = 16
+RESOLVED = 1e-30  # excess risk below which modes in single precision fade out
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,8 @@ def best_excess(
     """Return the excess risk at the best learning rate for each problem, batch and number of samples, (K, B, D).
 
     The best rate is found by a parabola in log rate through the best one and its neighbours; at an end of the grid its
-    value is taken as it stands. NaN where fewer than `FEWEST_STEPS` steps would be made. ``data`` and ``batches`` are
+    value is taken as it stands. NaN where fewer than `FEWEST_STEPS` steps would be made, and where a risk is below
+    `RESOLVED`. ``data`` and ``batches`` are
     powers of two, so that runs of one number of steps advance together.
     """
     found = np.full((len(problems), len(batches), len(data)), np.nan)
@@ -98,7 +100,9 @@ def best_excess(
         here = [b for b in batches if steps * b in data]
         risks = final_excess(problems, learned, steps, here, rates)
         for i, b in enumerate(here):
-            found[:, batches.index(b), data.index(steps * b)] = np.exp(lowest(np.log(risks[:, i])))
+            best = np.exp(lowest(np.log(np.maximum(risks[:, i], RESOLVED))))
+            gone = (risks[:, i] < RESOLVED).any(axis=-1)
+            found[:, batches.index(b), data.index(steps * b)] = np.where(gone, np.nan, best)
     return found
 
 

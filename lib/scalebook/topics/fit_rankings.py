@@ -30,8 +30,8 @@ def losses(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
 def pairs(table: pd.DataFrame, deviation: float, same_seed: bool, rng: np.random.Generator) -> pd.DataFrame:
     """Return one row for each pair of procedures, trunk seed and cooled seed, whose cooled losses differ clearly.
 
-    Columns: trunk and cooled (differences of log loss, first minus second), ``rate`` (the two differ in learning rate
-    alone) and runs (the four runs involved). A difference is clear beyond twice ``deviation``, the standard deviation
+    Columns: trunk and cooled (differences of log loss, first minus second), own (the cooled difference of the trunk's
+    seed, NaN where it has none), ``rate`` (the two differ in learning rate alone) and runs (the four runs involved). A difference is clear beyond twice ``deviation``, the standard deviation
     of log loss between seeds. Which of the two comes first is drawn at random.
     """
     trunk, cooled = losses(table)
@@ -50,8 +50,9 @@ def pairs(table: pd.DataFrame, deviation: float, same_seed: bool, rng: np.random
                     gaps = [np.log(of[first][k] / of[second][k]) for of, k in ((of_trunk, s), (of_cooled, other))]
                     if abs(gaps[1]) > 2 * deviation:
                         four = [(size, *procedure, k) for procedure in (first, second) for k in (s, other)]
-                        found.append((*gaps, first[0] == second[0], four))
-    return pd.DataFrame(found, columns=["trunk", "cooled", "rate", "runs"])
+                        own = np.log(of_cooled[first].get(s, np.nan) / of_cooled[second].get(s, np.nan))
+                        found.append((*gaps, own, first[0] == second[0], four))
+    return pd.DataFrame(found, columns=["trunk", "cooled", "own", "rate", "runs"])
 
 
 def agreed(found: pd.DataFrame) -> float | None:

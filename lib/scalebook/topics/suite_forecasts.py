@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
 from scalebook import laws
 from scalebook.estimate import Estimate
@@ -31,6 +32,17 @@ def summary(drawn: np.ndarray, units: int, missing: str = "no fit on this table"
         return Estimate.missing(missing)
     low, high = np.nanquantile(drawn[1:], [0.025, 0.975])
     return Estimate(float(drawn[0]), min(low, drawn[0]), max(high, drawn[0]), units)
+
+
+def proportion(hits: np.ndarray) -> Estimate:
+    """Return the share of hits (n,) with Wilson's interval, which has a width where all or none are hits.
+
+    Recommended for small n by Brown, Cai and DasGupta (2001, Statistical Science 16:101).
+    """
+    n = len(hits)
+    found = stats.binomtest(int(np.sum(hits)), n)
+    ends = found.proportion_ci(method="wilson")
+    return Estimate(float(found.statistic), float(ends.low), float(ends.high), n)
 
 
 def forecasts(law: Law, sizes: np.ndarray, losses: np.ndarray, targets: np.ndarray) -> np.ndarray:

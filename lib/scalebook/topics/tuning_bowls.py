@@ -57,13 +57,16 @@ def common_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.where(spread > 0, found / np.where(spread > 0, spread, 1.0), np.nan)
 
 
-def permuted_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Return the mean slope of `common_slope` over all orders of x but the true one, the same order in every group.
+def permuted_slope(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return slopes of `common_slope` after dealing x out in wrong orders, the same in every group, (1 + R,).
 
-    ``x`` (n,) belongs to the last axis of y (..., G, n).
+    ``x`` (n,) belongs to the last axis of y (1 + R, G, n), a table and its redraws. The table gets the mean over all wrong
+    orders, which is near zero whatever the data, each redraw a wrong order of its own: their scatter is what chance does.
     """
-    orders = [list(order) for order in permutations(range(len(x))) if list(order) != sorted(order)]
-    return np.mean([common_slope(np.broadcast_to(x[order], y.shape[-2:]), y) for order in orders], axis=0)
+    orders = np.array([order for order in permutations(range(len(x))) if list(order) != sorted(order)])
+    every = np.mean([common_slope(np.broadcast_to(x[order], y.shape[1:]), y[0]) for order in orders])
+    dealt = x[orders[rng.integers(len(orders), size=len(y) - 1)]]  # R n
+    return np.append(every, common_slope(np.broadcast_to(dealt[:, None], y[1:].shape), y[1:]))
 
 
 def redrawn(

@@ -69,14 +69,14 @@ def rate_bowls(table: pd.DataFrame, count: int, rng: np.random.Generator) -> Bow
     return Bowls(np.log(rates), np.log(sizes), np.log(tokens), loss, best, deviation)
 
 
-def rate_exponents(found: Bowls, units: int) -> dict[str, Estimate]:
+def rate_exponents(found: Bowls, units: int, rng: np.random.Generator) -> dict[str, Estimate]:
     """Return the exponents of the best rate on N, on D at fixed batch, and on N with the sizes permuted."""
     few = f"only {found.interior:.0%} of the bowls have their bottom inside the grid"
     by_tokens = np.swapaxes(found.best, 1, 2)  # R D S: one intercept for each number of tokens
     values = {
         "lr_exponent_n": bowls.common_slope(found.sizes, by_tokens),
         "lr_exponent_d_fixed_batch": bowls.common_slope(found.tokens, found.best),
-        "lr_exponent_n_permuted": bowls.permuted_slope(found.sizes, by_tokens),
+        "lr_exponent_n_permuted": bowls.permuted_slope(found.sizes, by_tokens, rng),
     }
     if found.interior < INTERIOR:
         return {name: Estimate.missing(few) for name in values}
@@ -156,7 +156,9 @@ def joint_rate(found: Batches, size: str, units: int) -> Estimate:
     return bowls.from_draws(lines, units, "too few redrawn tables have joint optima inside the grid")
 
 
-def batch_exponents(found: Batches, units: int) -> tuple[dict[str, Estimate], dict[str, np.ndarray]]:
+def batch_exponents(
+    found: Batches, units: int, rng: np.random.Generator
+) -> tuple[dict[str, Estimate], dict[str, np.ndarray]]:
     """Return the measures of the best batch, and log best batch (R, D) by size.
 
     The exponent on D has an intercept for each size; the log ratio is the mean over the numbers of tokens at which both
@@ -171,7 +173,7 @@ def batch_exponents(found: Batches, units: int) -> tuple[dict[str, Estimate], di
     else:
         values = {
             "batch_exponent_d": bowls.common_slope(found.tokens, both),
-            "batch_exponent_permuted": bowls.permuted_slope(found.tokens, both),
+            "batch_exponent_permuted": bowls.permuted_slope(found.tokens, both, rng),
         }
         found_slope = {name: bowls.from_draws(one, units, few) for name, one in values.items()}
     apart = best["m1"] - best["m0"]
