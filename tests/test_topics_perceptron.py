@@ -143,3 +143,9 @@ def test_local_slope_of_a_power_law():
 def test_what_cannot_be_kept_is_refused(given):
     with pytest.raises(UserError, match="fraction|angle|keep"):
         kept_examples(*given)
+
+
+def test_the_constant_of_the_power_law_stands_far_out():
+    """The student of greatest margin: error times density tends to 0.5005 (Opper and Kinzel 1996)."""
+    alpha = np.array([256.0, 2048.0, 16384.0])
+    assert pruned_error(alpha) * alpha == pytest.approx(0.5005, rel=2e-3)

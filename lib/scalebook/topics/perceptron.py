@@ -30,7 +30,8 @@ from scalebook.errors import UserError
 
 Keep = Literal["hard", "easy", "random"]
 FAR = 6.0  # normal coordinates beyond this carry 2e-9 of the weight
-HALVINGS, ACROSS = 7, 6  # panels halve this many times towards the boundary of the probe, of the teacher
+# panels halve this many times towards the boundary of the probe (on a line twice as often), of the teacher
+HALVINGS, ACROSS = 7, 6
 PER_PANEL = 8  # with these the error is right to 1e-5 of itself (tests/test_topics_perceptron.py)
 STEPS = 200
 SETTLED = 1e-9
@@ -76,7 +77,7 @@ def kept_examples(fraction: float, keep: Keep = "hard", angle: float = 0.0) -> K
     elif keep == "easy" and fraction < 1:
         inner = float(ndtri(1 - fraction / 2))
     if angle == 0 or keep == "random" or fraction == 1:
-        along, weight = _panels(inner, outer, HALVINGS)
+        along, weight = _panels(inner, outer, 2 * HALVINGS)
         across = np.zeros_like(along)
     else:
         along, across, weight = _plane(inner, outer, math.radians(angle))
