@@ -44,9 +44,9 @@ def chosen(blocks: str, sizes: str = "") -> list[Job]:
     return [job for job in jobs() if job.block in blocks.upper() and (not names or job.size in names)]
 
 
-def expected_seconds(job: Job) -> float:
-    """Return a guess of the core-seconds of a job."""
-    return job.trained_tokens() / SPEED.get(job.size, SPEED["m3"])
+def expected_seconds(job: Job, tokens: int | None = None) -> float:
+    """Return a guess of the core-seconds of a job, or of so many of its training tokens."""
+    return (job.trained_tokens() if tokens is None else tokens) / SPEED.get(job.size, SPEED["m3"])
 
 
 def left_seconds(todo: list[Job], done: storage.Done) -> float:
@@ -57,8 +57,7 @@ def left_seconds(todo: list[Job], done: storage.Done) -> float:
 def under_way(job: Job, step: int, done: storage.Done) -> float:
     """Return a guess of the core-seconds in the unfinished part of a job's trunk, ``step`` steps from its start."""
     going = [m for m in job.members if not (job.trunk and done.segment(job, f"{job.schedule}-{label(m.tokens)}"))]
-    tokens = 0 if done.job(job) else sum(min(step * job.batch, member.tokens) for member in going)
-    return tokens / SPEED.get(job.size, SPEED["m3"])
+    return expected_seconds(job, 0 if done.job(job) else sum(min(step * job.batch, m.tokens) for m in going))
 
 
 def current_law(table: storage.Table) -> dict | None:

@@ -91,8 +91,7 @@ def best_excess(
 
     The best rate is found by a parabola in log rate through the best one and its neighbours; at an end of the grid its
     value is taken as it stands. NaN where fewer than `FEWEST_STEPS` steps would be made, and where a risk is below
-    `RESOLVED`. ``data`` and ``batches`` are
-    powers of two, so that runs of one number of steps advance together.
+    `RESOLVED`. ``data`` and ``batches`` are powers of two, so that runs of one number of steps advance together.
     """
     found = np.full((len(problems), len(batches), len(data)), np.nan)
     lengths = sorted({d // b for d in data for b in batches if d // b >= FEWEST_STEPS})

@@ -60,8 +60,8 @@ def common_slope(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 def permuted_slope(x: np.ndarray, y: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return slopes of `common_slope` after dealing x out in wrong orders, the same in every group, (1 + R,).
 
-    ``x`` (n,) belongs to the last axis of y (1 + R, G, n), a table and its redraws. The table gets the mean over all wrong
-    orders, which is near zero whatever the data, each redraw a wrong order of its own: their scatter is what chance does.
+    ``x`` (n,) belongs to the last axis of y (1 + R, G, n), a table and its redraws. The table gets the mean over all
+    wrong orders, near zero whatever the data, each redraw a wrong order of its own: their scatter is what chance does.
     """
     orders = np.array([order for order in permutations(range(len(x))) if list(order) != sorted(order)])
     every = np.mean([common_slope(np.broadcast_to(x[order], y.shape[1:]), y[0]) for order in orders])

@@ -70,7 +70,7 @@ def rate_bowls(table: pd.DataFrame, count: int, rng: np.random.Generator) -> Bow
 
 
 def rate_exponents(found: Bowls, units: int, rng: np.random.Generator) -> dict[str, Estimate]:
-    """Return the exponents of the best rate on N, on D at fixed batch, and on N with the sizes permuted."""
+    """Return the exponents of the best rate on N, on D at fixed batch, and on N with the sizes permuted by ``rng``."""
     few = f"only {found.interior:.0%} of the bowls have their bottom inside the grid"
     by_tokens = np.swapaxes(found.best, 1, 2)  # R D S: one intercept for each number of tokens
     values = {
